@@ -1,0 +1,1 @@
+"""Sockets, interfaces and name look-ups: where machines meet the system."""

@@ -1,0 +1,1 @@
+"""Wire formats and state machines: no socket, clock, thread or randomness."""

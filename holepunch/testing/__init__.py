@@ -1,0 +1,1 @@
+"""Virtual internets to test with: in memory (simnet) and on kernel namespaces (netlab)."""

@@ -1,0 +1,48 @@
+"""What every test shares: nothing is skipped in CI, and hypothesis is reproducible there."""
+
+import os
+import sys
+from collections.abc import Generator
+
+import hypothesis
+import pytest
+
+IN_CI = os.environ.get("CI", "") not in {"", "0", "false"}
+
+# The same examples each time in CI; new ones on a developer's machine.  Shared cores make
+# hypothesis's per-example deadline a coin toss.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("ci" if IN_CI else "here")
+
+
+def can_make_namespaces() -> bool:
+    """Returns whether tests/lab can run: root on Linux."""
+    return sys.platform == "linux" and os.geteuid() == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what this machine cannot run; in CI the hook below makes such a skip a failure."""
+    for item in items:
+        if item.get_closest_marker("lab") and not can_make_namespaces():
+            item.add_marker(pytest.mark.skip(reason="needs root on Linux"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turns every skip into a failure when CI is set: a test that did not run proved nothing."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole file that skips itself while it is imported."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
