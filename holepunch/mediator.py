@@ -56,7 +56,7 @@ class Mediator(abc.ABC):
         ConfigurationError: the URL makes no sense for this mediator.
     """
 
-    latency_hint: ClassVar[float] = 1.0
+    latency_hint: float = 1.0
     """Seconds a message usually takes, one way; above 5 the mapping is kept alive for a long wait."""
     max_size: ClassVar[int] = 16384
     """Bytes of the largest encoded envelope it carries."""
