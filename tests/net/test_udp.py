@@ -1,7 +1,6 @@
 """UdpSocket on loopback: what is sent arrives, in runs too, and nothing on the way raises."""
 
 import asyncio
-import errno
 import socket
 
 import pytest
