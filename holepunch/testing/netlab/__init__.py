@@ -1,0 +1,10 @@
+"""A laboratory of real NATs: network namespaces, nftables, and a wire with distance and faults between them."""
+
+from .conditions import Conditions
+from .host import Host
+from .kinds import KINDS, Kind, kind_named
+from .lab import Carrier, Lab
+from .router import Router
+from .site import Site
+
+__all__ = ["KINDS", "Carrier", "Conditions", "Host", "Kind", "Lab", "Router", "Site", "kind_named"]
