@@ -82,6 +82,10 @@ class HopsProbe:
         self._plain = first_local + max_ttl + 1
         self._allowed = deadline
         self.is_done = False
+        self.hops = 0
+        """The result; 0: unknown, or not yet."""
+        self.is_open = False
+        """Whether the control was answered: nothing filters by address."""
 
         self._pending = set(range(first_local, self._plain + 1))
         self._open: set[int] = set()
@@ -102,11 +106,15 @@ class HopsProbe:
         self._finish_at: float | None = None
         self._out: deque[Transmit] = deque()
         self._events: deque[OpenSocket | CloseSocket | HopsMeasured] = deque()
+
+    def start(self, now: float) -> None:
+        """Asks for the sockets; the measurement begins when all of them are open, or have failed."""
+        self._began = now
         for local in sorted(self._pending):
-            self._events.append(OpenSocket(local, family))
+            self._events.append(OpenSocket(local, self._family))
 
     def socket_opened(self, local: int, address: Address, now: float) -> None:
-        """Says that a socket is open; the measurement begins when all of them are, or have failed."""
+        """Says that a socket is open."""
         self._open.add(local)
         self._socket_settled(local, now)
 
@@ -175,8 +183,8 @@ class HopsProbe:
         """Returns OpenSocket for each socket; at the end CloseSocket for each, then HopsMeasured."""
         return self._events.popleft() if self._events else None
 
-    def cancel(self, now: float) -> None:
-        """Ends it at once, with what is known."""
+    def stop(self, now: float) -> None:
+        """Ends it at once, with what is known; harmless twice."""
         if not self.is_done:
             self._finish(now)
 
@@ -271,15 +279,16 @@ class HopsProbe:
         self._out.clear()
         for local in sorted(self._open | self._pending):
             self._events.append(CloseSocket(local))
-        hops, method = self._conclude()
+        self.hops, method = self._conclude()
+        self.is_open = 0 in self._answered
         self._events.append(
             HopsMeasured(
-                hops=hops,
+                hops=self.hops,
                 method=method,
-                is_open=0 in self._answered,
+                is_open=self.is_open,
                 path_length=min(self._reached, default=0),
                 routers=tuple(sorted(self._routers.items())),
-                elapsed=now - self._began if self._open else 0.0,
+                elapsed=now - self._began,
             )
         )
 

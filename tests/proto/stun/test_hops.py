@@ -32,12 +32,14 @@ def measure(
 ) -> tuple[HopsMeasured, World]:
     """Runs a whole measurement."""
     probe = HopsProbe(servers or [A], seeded(), options.pop("first_local", 0), **options.pop("probe", {}))
+    probe.start(0.0)
     responders = [Responder(A)] if plain else [Responder(A, B)]
     world = World(probe, responders, nats, **options)
     (event,) = world.run()
     assert isinstance(event, HopsMeasured)
     assert world.source_of == {}, "every socket is closed at the end"
     assert probe.is_done
+    assert (probe.hops, probe.is_open) == (event.hops, event.is_open)
     assert probe.get_timer() is None
     return event, world
 
@@ -144,6 +146,7 @@ def test_the_first_server_may_be_silent_if_another_answers() -> None:
 
 def test_without_servers_it_ends_at_once() -> None:
     probe = HopsProbe([], seeded())
+    probe.start(0.0)
     event = World(probe, []).run()[0]
     assert isinstance(event, HopsMeasured)
     assert (event.hops, event.elapsed) == (0, 0.0)
@@ -165,6 +168,7 @@ def test_its_packets_are_bounded() -> None:
 def test_a_server_cannot_make_us_knock_inside_our_own_network() -> None:
     for other in (("192.168.1.77", 80), ("192.0.2.1", 80), ("192.0.2.2", 0), ("2001:db8::1", 3479)):
         probe = HopsProbe([A], seeded())
+        probe.start(0.0)
         world = World(probe, [Responder(A, B, advertised=None)])
         responder = world.servers[A][0]
         responder._advertised[3] = other
@@ -174,6 +178,7 @@ def test_a_server_cannot_make_us_knock_inside_our_own_network() -> None:
 
 def test_a_socket_that_cannot_be_opened_costs_only_its_own_ttl() -> None:
     probe = HopsProbe([A], seeded())
+    probe.start(0.0)
     opened = []
     while isinstance(event := probe.next_event(), OpenSocket):
         opened.append(event.local)
@@ -185,7 +190,8 @@ def test_a_socket_that_cannot_be_opened_costs_only_its_own_ttl() -> None:
     probe.socket_opened(opened[-1], ("0.0.0.0", 50000), 0.0)
     sent = probe.datagrams_to_send(0.0)
     assert {transmit.ttl for transmit in sent} == {None, *range(1, MAX_TTL + 1)} - {2}
-    probe.cancel(0.1)
+    probe.stop(0.1)
+    probe.stop(0.2)
     closed = []
     while isinstance(event := probe.next_event(), CloseSocket):
         closed.append(event.local)
@@ -195,6 +201,7 @@ def test_a_socket_that_cannot_be_opened_costs_only_its_own_ttl() -> None:
 
 def test_junk_and_reflections_are_ignored() -> None:
     probe = HopsProbe([A], seeded())
+    probe.start(0.0)
     while isinstance(event := probe.next_event(), OpenSocket):
         probe.socket_opened(event.local, ("0.0.0.0", 50000 + event.local), 0.0)
     sent = probe.datagrams_to_send(0.0)
