@@ -5,29 +5,41 @@ from .clock import Clock
 from .driver import SimDriver
 from .host import Host, SimSocket
 from .internet import LAN_LINK, Internet
+from .kinds import KINDS, RELATIONS, Kind, expected
 from .link import Link
 from .mediator import SimMediator
 from .nat import Nat
 from .network import Attachment, Network
+from .stun import StunServer
 from .table import Counters
+from .topologies import Conditions, World, build, build_relation
 from .trace import Trace
 
 __all__ = [
     "FIREWALL",
+    "KINDS",
     "LAN_LINK",
     "LINUX",
+    "RELATIONS",
     "Attachment",
     "Behaviour",
     "Clock",
+    "Conditions",
     "Counters",
     "Host",
     "Internet",
+    "Kind",
     "Link",
     "Nat",
     "Network",
     "SimDriver",
     "SimMediator",
     "SimSocket",
+    "StunServer",
     "Trace",
     "Unsolicited",
+    "World",
+    "build",
+    "build_relation",
+    "expected",
 ]

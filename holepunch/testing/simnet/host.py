@@ -5,6 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 from ...errors import NetworkError
+from ...proto.candidate import Interface
 from ...proto.machine import Address, IcmpError
 from .clock import Clock
 from .network import Attachment
@@ -101,6 +102,10 @@ class Host:
     def address(self) -> str:
         """Its first address."""
         return self.addresses()[0]
+
+    def interfaces(self) -> list[Interface]:
+        """Returns its own addresses as a machine wants them, each with the length of its network's prefix."""
+        return [Interface(host, 64 if ":" in host else 24) for host in self.addresses()]
 
     def open(self, family: int = 4, host: str = "", port: int = 0) -> SimSocket:
         """Opens a UDP socket.
