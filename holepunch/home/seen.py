@@ -6,7 +6,6 @@ file goes ten minutes later.
 """
 
 import contextlib
-import errno
 import os
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from . import files
 # A clock that is set back by up to this much makes no expired message acceptable again.
 GRACE = 600  # seconds
 _COLLECT_EVERY = 60  # seconds
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 
 class Seen:
@@ -26,7 +26,6 @@ class Seen:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._ready = False
         self._collected = float("-inf")
 
     def claim(self, message_id: bytes, expires: int, now: float) -> bool:
@@ -48,22 +47,20 @@ class Seen:
         """
         if expires + GRACE <= now:
             return False
-        if not self._ready:
-            files.make_folder(self.folder)
-            self._ready = True
         if not self._collected <= now < self._collected + _COLLECT_EVERY:
             self._collected = now
             self._collect(now)
         path = self.folder / message_id.hex()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         with files.refusals("record a message in", self.folder):
             try:
-                descriptor = os.open(path, flags, 0o600)
+                try:
+                    descriptor = os.open(path, _NEW, 0o600)
+                except FileNotFoundError:
+                    files.make_folder(self.folder.parent)
+                    files.make_folder(self.folder)
+                    descriptor = os.open(path, _NEW, 0o600)
             except FileExistsError:
                 return False
-            except FileNotFoundError as error:
-                self._ready = False  # someone removed the folder under us; the next call makes it again
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
             try:
                 # Should we die before this, the message was never acted on, and early collection does no harm.
                 os.utime(path, (expires, expires))

@@ -1,5 +1,7 @@
 """Noise IK: played against itself, against a second implementation, and against junk."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,18 +17,18 @@ PROLOGUE = b"holepunch/1 session"
 keys = st.binary(min_size=32, max_size=32)
 
 
-def initiator(prologue=PROLOGUE, remote=BOB, ephemeral=b"e" * 32):
+def initiator(prologue: bytes = PROLOGUE, remote: Identity = BOB, ephemeral: bytes = b"e" * 32) -> Initiator:
     return Initiator(ALICE.noise_private, remote.peer_id.noise_key, ephemeral, prologue)
 
 
-def responder(prologue=PROLOGUE):
+def responder(prologue: bytes = PROLOGUE) -> Responder:
     return Responder(BOB.noise_private, prologue)
 
 
-def stranger(role, static, prologue=PROLOGUE, remote=None):
+def stranger(role: str, static: bytes, remote: bytes | None = None) -> Any:
     """A side played by the noiseprotocol package."""
     connection = NoiseConnection.from_name(b"Noise_IK_25519_ChaChaPoly_BLAKE2s")
-    connection.set_prologue(prologue)
+    connection.set_prologue(PROLOGUE)
     connection.set_keypair_from_private_bytes(Keypair.STATIC, static)
     if remote is not None:
         connection.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, remote)
@@ -37,7 +39,9 @@ def stranger(role, static, prologue=PROLOGUE, remote=None):
 
 @given(keys, keys, st.binary(max_size=600), st.binary(max_size=600), st.binary(max_size=40))
 @settings(max_examples=50)
-def test_both_sides_read_what_the_other_wrote_and_have_the_same_keys(first, second, hello, answer, prologue):
+def test_both_sides_read_what_the_other_wrote_and_have_the_same_keys(
+    first: bytes, second: bytes, hello: bytes, answer: bytes, prologue: bytes
+) -> None:
     one, two = initiator(prologue, ephemeral=first), responder(prologue)
     assert two.read(one.write(hello)) == hello
     assert two.remote_static == ALICE.peer_id.noise_key
@@ -51,7 +55,7 @@ def test_both_sides_read_what_the_other_wrote_and_have_the_same_keys(first, seco
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
 @settings(max_examples=30)
-def test_our_initiator_agrees_with_a_second_implementation(hello, answer):
+def test_our_initiator_agrees_with_a_second_implementation(hello: bytes, answer: bytes) -> None:
     one, other = initiator(), stranger("responder", BOB.noise_private)
     assert other.read_message(one.write(hello)) == hello
     assert one.read(bytes(other.write_message(answer))) == answer
@@ -62,7 +66,7 @@ def test_our_initiator_agrees_with_a_second_implementation(hello, answer):
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
 @settings(max_examples=30)
-def test_our_responder_agrees_with_a_second_implementation(hello, answer):
+def test_our_responder_agrees_with_a_second_implementation(hello: bytes, answer: bytes) -> None:
     two = responder()
     other = stranger("initiator", ALICE.noise_private, remote=BOB.peer_id.noise_key)
     assert two.read(bytes(other.write_message(hello))) == hello
@@ -72,7 +76,7 @@ def test_our_responder_agrees_with_a_second_implementation(hello, answer):
 
 
 @given(st.binary(max_size=400))
-def test_no_bytes_raise_anything_but_an_authentication_error(data):
+def test_no_bytes_raise_anything_but_an_authentication_error(data: bytes) -> None:
     with pytest.raises(AuthenticationError):
         responder().read(data)
     one = initiator()
@@ -82,7 +86,7 @@ def test_no_bytes_raise_anything_but_an_authentication_error(data):
 
 
 @pytest.mark.parametrize("length", range(0, 120, 7))
-def test_every_truncation_is_refused(length):
+def test_every_truncation_is_refused(length: int) -> None:
     one, two = initiator(), responder()
     message_1 = one.write(b"hello, this is a payload")
     with pytest.raises(AuthenticationError):
@@ -93,7 +97,7 @@ def test_every_truncation_is_refused(length):
         one.read(message_2[: length * len(message_2) // 120])
 
 
-def test_one_flipped_bit_anywhere_is_refused_and_the_true_message_still_read_after():
+def test_one_flipped_bit_anywhere_is_refused_and_the_true_message_still_read_after() -> None:
     one, two = initiator(), responder()
     message_1 = one.write(b"hello")
     for place in range(len(message_1)):
@@ -109,7 +113,7 @@ def test_one_flipped_bit_anywhere_is_refused_and_the_true_message_still_read_aft
     assert one.read(message_2) == b"answer"
 
 
-def test_another_prologue_another_recipient_and_another_handshake_are_refused():
+def test_another_prologue_another_recipient_and_another_handshake_are_refused() -> None:
     with pytest.raises(AuthenticationError):
         responder().read(initiator(prologue=b"holepunch/2").write(b""))
     with pytest.raises(AuthenticationError):
@@ -121,14 +125,14 @@ def test_another_prologue_another_recipient_and_another_handshake_are_refused():
         one.read(two.write(b"", b"f" * 32))
 
 
-def test_keys_of_small_order_are_refused():
+def test_keys_of_small_order_are_refused() -> None:
     with pytest.raises(AuthenticationError, match="small order"):
         Initiator(ALICE.noise_private, bytes(32), b"e" * 32, b"").write(b"")
     with pytest.raises(AuthenticationError, match="small order"):
         responder().read(bytes(96))
 
 
-def test_derived_secrets_are_equal_on_both_sides_and_differ_by_label_and_handshake():
+def test_derived_secrets_are_equal_on_both_sides_and_differ_by_label_and_handshake() -> None:
     one, two = initiator(), responder()
     two.read(one.write(b""))
     one.read(two.write(b"", b"f" * 32))
@@ -143,7 +147,7 @@ def test_derived_secrets_are_equal_on_both_sides_and_differ_by_label_and_handsha
         one.keys.derive(b"", 8161)
 
 
-def test_what_is_printed_of_keys_is_public():
+def test_what_is_printed_of_keys_is_public() -> None:
     one, two = initiator(), responder()
     two.read(one.write(b""))
     one.read(two.write(b"", b"f" * 32))
@@ -152,7 +156,7 @@ def test_what_is_printed_of_keys_is_public():
         assert repr(secret) not in repr(one.keys)
 
 
-def test_the_steps_cannot_be_taken_out_of_order_or_twice():
+def test_the_steps_cannot_be_taken_out_of_order_or_twice() -> None:
     one, two = initiator(), responder()
     for step in (lambda: one.read(bytes(48)), lambda: one.keys, lambda: two.keys, lambda: two.remote_static):
         with pytest.raises(RuntimeError):
@@ -167,7 +171,7 @@ def test_the_steps_cannot_be_taken_out_of_order_or_twice():
         two.write(b"", b"g" * 32)
 
 
-def test_a_payload_longer_than_a_noise_message_is_refused_before_any_key_is_used():
+def test_a_payload_longer_than_a_noise_message_is_refused_before_any_key_is_used() -> None:
     one = initiator()
     with pytest.raises(ValueError, match="expected at most 65439"):
         one.write(bytes(65440))
