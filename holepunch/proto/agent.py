@@ -24,7 +24,7 @@ from ..errors import AuthenticationError, ConfigurationError, HolepunchError, Ne
 from ..errors import TraversalError, WireError
 from .address import is_ipv6
 from .candidate import Interface, admissible
-from .checklist import DEFAULT_TTL, CheckList, PeerLeft, PeerReady, Selected
+from .checklist import DEFAULT_TTL, CheckList, PeerLeft, PeerReady, Progressed, Selected
 from .consent import Consent
 from .envelope import Envelope
 from .events import Event, Failed, OfferReceived, OfferRefused, PathLost, PathSelected, SessionClosed, SessionReady
@@ -76,6 +76,10 @@ class AgentOptions:
     keeps_socket: bool = False
     """Whether the socket stays ours when the path is up (--proxy, library), so that we answer checks."""
     fingerprint: bytes = b""
+
+
+class OffersWaiting:
+    """Event: envelopes_to_send has something, after the datagrams that were due before it."""
 
 
 class State(enum.Enum):
@@ -135,10 +139,10 @@ class Agent:
         self.remote: Offer | None = invitation.offer if invitation else None
         """The peer's latest offer."""
         self.round = 0
+        self._answering = not self.is_inviter
         self._gatherer = gatherer or self._make_gatherer()
         self._checks: CheckList | None = None
         self._consent = Consent(entropy)
-        self._answering = not self.is_inviter
         self._steps: list[Step] = []
         self._known_at = 0.0
         self._deadline: float | None = None
@@ -341,6 +345,7 @@ class Agent:
             # A later round's sockets are open beside the earlier one's, so they cannot have its port.
             bind_port=options.bind_port if self.round == 0 else 0,
             hops=options.hops or (self._gatherer.hops if self.round else 0),
+            measures_hops=self._answering,
             deadline=options.gather_deadline,
             first_local=self.round * ROUND_SOCKETS,
         )
@@ -360,7 +365,7 @@ class Agent:
             accept = self._make_offer(OfferType.ACCEPT, now)
             envelope = self._seal.seal(accept, self._expires(now))
             self._punch(now)
-            self._envelopes.append(envelope)
+            self._post(envelope)
 
     def _make_offer(self, kind: OfferType, now: float, *, started: bool = False, answer: bool = False) -> Offer:
         return Offer(
@@ -382,7 +387,11 @@ class Agent:
         self, kind: OfferType, now: float, *, started: bool = False, answer: bool = False, reason: str = ""
     ) -> None:
         offer = replace(self._make_offer(kind, now, started=started, answer=answer), reason=reason)
-        self._envelopes.append(self._seal.seal(offer, self._expires(now)))
+        self._post(self._seal.seal(offer, self._expires(now)))
+
+    def _post(self, envelope: Envelope) -> None:
+        self._envelopes.append(envelope)
+        self._events.append(OffersWaiting())
 
     def _expires(self, now: float) -> int:
         return int(self._epoch + now + self.options.expiry)
@@ -393,8 +402,11 @@ class Agent:
             self._end(now, offer.reason or "closed by the peer", TraversalError("the peer gave up: " + offer.reason))
         elif offer.carry is not self.options.carry:
             ours, theirs = ("sealed", "raw") if self.options.carry is Carry.SEALED else ("raw", "sealed")
-            hint = "Run a command on both sides, or a program on both sides."
-            self._end(now, "no agreement", ConfigurationError(f"we carry {ours} datagrams, the peer {theirs}", hint=hint))
+            error = ConfigurationError(
+                f"we carry {ours} datagrams, the peer {theirs}",
+                hint="Run a command on both sides, or a program on both sides.",
+            )
+            self._end(now, "no agreement", error)
         elif offer.type is OfferType.ACCEPT:
             self.remote = offer
             self._punch(now)
@@ -571,6 +583,8 @@ class Agent:
                 self._emit(SessionReady())
             elif isinstance(event, PeerLeft):
                 self._end(now, "closed by the peer")
+            elif isinstance(event, Progressed):
+                self._events.append(event)
             else:
                 self._emit(event)
 

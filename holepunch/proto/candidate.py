@@ -121,7 +121,8 @@ def share_network(local: Sequence[Candidate], remote: Sequence[Candidate]) -> bo
     """
 
     def outer(candidates: Sequence[Candidate]) -> set[str]:
-        return {c.address[0] for c in candidates if scope_of(c.address[0]) is Scope.GLOBAL and not is_ipv6(c.address[0])}
+        hosts = {candidate.address[0] for candidate in candidates}
+        return {host for host in hosts if scope_of(host) is Scope.GLOBAL and not is_ipv6(host)}
 
     ours, theirs = outer(local), outer(remote)
     return bool(ours & theirs) or not (ours or theirs)

@@ -43,6 +43,10 @@ class PeerReady(Event):
     """Event: the peer's user is ready."""
 
 
+class Progressed(Event):
+    """Event: `is_confirmed` or `is_ready_known` has become true."""
+
+
 class PeerLeft(Event):
     """Event: the peer says BYE."""
 
@@ -222,7 +226,7 @@ class CheckList:
         return out
 
     def next_event(self) -> Event | None:
-        """Returns PeerHeard, PathValid, Selected, PeerReady or PeerLeft."""
+        """Returns PeerHeard, PathValid, Selected, Progressed, PeerReady or PeerLeft."""
         return self._events.popleft() if self._events else None
 
     # How it is done.
@@ -246,6 +250,7 @@ class CheckList:
     def _note(self, path: Path, punch: Punch, counter: int, now: float) -> None:
         """Draws the conclusions from an authentic packet."""
         first, fresh = not path.is_heard, self._sealer.next_counter
+        known = self.is_confirmed, self.is_ready_known
         self.last_heard = path.heard_at = now
         path.unanswered = 0
         if first:
@@ -272,6 +277,8 @@ class CheckList:
         self._settle(now)
         if self.selected is path and path.peer_selected and self._echoed >= self._selected_from:
             self.is_confirmed = True
+        if known != (self.is_confirmed, self.is_ready_known):
+            self._events.append(Progressed())
         answered = any(sent >= fresh for sent in reversed(path.sent))
         if (Flag.WANT in punch.flags or became_valid) and not answered:
             self._send(path, now, want=not path.is_valid or self._awaits_answer(path))

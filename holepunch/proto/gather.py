@@ -52,6 +52,7 @@ class Gatherer:
         bind_host: address to bind instead of any; decides the family.
         bind_port: port to bind; 0 for any.
         hops: TTL that leaves all our NATs, if known; 0 to measure it.
+        measures_hops: whether to measure it at all; only the side that primes needs it.
         deadline: seconds after which gathering ends with what there is.
         first_local: number of our IPv4 socket; the IPv6 one is the next.
     """
@@ -65,6 +66,7 @@ class Gatherer:
         bind_host: str = "",
         bind_port: int = 0,
         hops: int = 0,
+        measures_hops: bool = True,
         deadline: float = 3.0,
         first_local: int = 0,
     ) -> None:
@@ -89,6 +91,7 @@ class Gatherer:
         self._transactions: list[Transaction] = []
         self._mapped: dict[int, dict[Address, Address]] = {self._v4: {}, self._v6: {}}
         self._announced: set[Candidate] = set()
+        self._hops_wanted = measures_hops and hops == 0
         self._hops_probe: HopsProbe | None = None
         self._out: deque[Transmit] = deque()
         self._events: deque[object] = deque()
@@ -248,7 +251,8 @@ class Gatherer:
         servers = self._servers_for(local)
         for server in servers:
             self._ask(local, server, now)
-        if servers and self.hops == 0 and self._hops_probe is None and local == self._hops_family():
+        if servers and self._hops_wanted and local == self._hops_family():
+            self._hops_wanted = False
             self._hops_probe = HopsProbe(servers, self._entropy, self._first_hops)
             self._hops_probe.start(now)
 

@@ -207,6 +207,7 @@ def _checked(
         raise AuthenticationError("the offer names another sender")
     if offer.created > wall + SKEW or not 0 < envelope.expires - offer.created <= MAX_LIFETIME:
         raise AuthenticationError(
-            f"the offer was made {offer.created - wall:+.0f} s from now", hint="Set the clocks right: 10 minutes may differ."
+            f"the offer was made {offer.created - wall:+.0f} s from now",
+            hint=f"Set the clocks right: they may differ by {SKEW / 60:.0f} minutes.",
         )
     return offer
