@@ -9,7 +9,9 @@ import threading
 from typing import Any
 
 from ...errors import NetworkError
+from ..simnet.behaviour import Behaviour
 from .conditions import Conditions
+from .kinds import behaviour_to_dict
 
 _LONGEST_ANSWER = 1 << 18
 _PATIENCE = 10.0  # seconds; the wire answers between two packets
@@ -68,9 +70,9 @@ class Cable:
         """Makes a device in a namespace that leads to a network, which routes these prefixes to it."""
         self.ask("attach", segment=segment, port=port, namespace_name=namespace, device=device, networks=networks)
 
-    def translate(self, port: str, kind: str, outer: str, timeout: float | None, seed: int) -> None:
-        """Puts a user-space NAT of a kind at a port."""
-        self.ask("translate", port=port, kind=kind, outer=outer, timeout=timeout, seed=seed)
+    def translate(self, port: str, behaviour: Behaviour, outer: str, seed: int) -> None:
+        """Puts a user-space NAT at a port."""
+        self.ask("translate", port=port, behaviour=behaviour_to_dict(behaviour), outer=outer, seed=seed)
 
     def close(self) -> None:
         """Stops the wire; harmless when it is gone."""

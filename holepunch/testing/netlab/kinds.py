@@ -6,7 +6,8 @@ user space, with the table of the simulator's NATs (holepunch.testing.simnet).
 """
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from ...errors import ConfigurationError
 from ...proto.nat import Allocation, Filtering, Mapping
@@ -40,8 +41,11 @@ class Kind:
 
     def with_hairpin(self) -> "Kind":
         """Returns this kind with a NAT in user space that also hairpins."""
-        behaviour = (self.behaviour or Behaviour()).but(hairpin=True, overloading=False)
-        return replace(self, name=f"{self.name}-hairpin", engine=Engine.USER, behaviour=behaviour)
+        if self.behaviour is None:
+            raise ConfigurationError(f"a site of kind {self.name} has no NAT that could hairpin")
+        # Where two inside endpoints share an outer one, it does not say which of them is meant.
+        behaviour = self.behaviour.but(hairpin=True, overloading=False, unsolicited=Unsolicited.DROP)
+        return replace(self, engine=Engine.USER, behaviour=behaviour)
 
 
 _NONE, _EI = Mapping.NONE, Mapping.ENDPOINT_INDEPENDENT
@@ -149,3 +153,19 @@ def kind_named(name: str) -> Kind:
         return KINDS[name]
     except KeyError:
         raise ConfigurationError(f"no such kind of site: {name!r}", hint=f"Kinds: {', '.join(KINDS)}.") from None
+
+
+def behaviour_to_dict(behaviour: Behaviour) -> dict[str, Any]:
+    """Returns the fields of a behaviour, as JSON carries them."""
+    return {name: value.value if isinstance(value, enum.Enum) else value for name, value in asdict(behaviour).items()}
+
+
+def behaviour_from_dict(values: dict[str, Any]) -> Behaviour:
+    """Reads what behaviour_to_dict returned."""
+    enums: dict[str, Any] = {
+        "mapping": Mapping,
+        "filtering": Filtering,
+        "allocation": Allocation,
+        "unsolicited": Unsolicited,
+    }
+    return Behaviour(**{name: enums[name](value) if name in enums else value for name, value in values.items()})

@@ -8,6 +8,7 @@ from .kinds import Engine, Kind
 from .rules import ruleset
 
 LAN, WAN = "lan", "wan"
+QUEUE = 4000  # packets that wait while the wire is busy elsewhere; the usual 500 overflow at 30 000 packets per second
 
 
 def write_settings(settings: dict[str, str]) -> None:
@@ -70,7 +71,7 @@ class Router:
         namespace.call(self.namespace, write_settings, settings)
         self._cable.attach(segment, self.port, self.namespace, WAN, networks)
         # No link-local IPv6 address on the wire: it has no neighbours to solicit.
-        commands = ["link set lo up", f"link set {WAN} addrgenmode none up", f"route add default dev {WAN}"]
+        commands = ["link set lo up", f"link set {WAN} addrgenmode none txqueuelen {QUEUE} up", f"route add default dev {WAN}"]
         if self.kind.engine is not Engine.USER:
             commands.insert(1, f"addr add {self.outer}/32 dev {WAN}")
         if outer6:
@@ -79,8 +80,11 @@ class Router:
         rules = ruleset(self.kind, self.outer, timeout, ipv6)
         if rules:
             namespace.call(self.namespace, namespace.run, ["nft", "-f", "-"], rules)
-        if self.kind.engine is Engine.USER:
-            self._cable.translate(self.port, self.kind.name, self.outer, timeout, seed)
+        if self.kind.engine is Engine.USER and self.kind.behaviour is not None:
+            behaviour = self.kind.behaviour
+            if timeout is not None:
+                behaviour = behaviour.but(unreplied_timeout=timeout, stream_timeout=timeout)
+            self._cable.translate(self.port, behaviour, self.outer, seed)
 
     def add_lan(self, addresses: list[str]) -> None:
         """Makes the inner side a switch to which hosts are plugged; addresses are `ADDRESS/PREFIX`."""
@@ -92,7 +96,7 @@ class Router:
     def add_access(self, segment: str, network: str, address: str) -> None:
         """Makes the inner side a network of the wire, as a carrier's is; everything there leads out through us."""
         self._cable.attach(segment, f"{self.name}.{LAN}", self.namespace, LAN, ["0.0.0.0/0"])
-        commands = [f"addr add {address}/32 dev {LAN}", f"link set {LAN} addrgenmode none up"]
+        commands = [f"addr add {address}/32 dev {LAN}", f"link set {LAN} addrgenmode none txqueuelen {QUEUE} up"]
         commands += [f"route add {network} dev {LAN}"]
         namespace.batch(commands, self.namespace)
 

@@ -12,6 +12,7 @@ from random import Random
 
 from .conditions import Conditions
 from .packet import decrease_ttl, fragments, is_icmp_error, is_well_formed, may_fragment, time_exceeded, too_big
+from .usernat import UserNat
 
 # Routes already looked up; a scan of the address space must not grow the table without bound.
 _ROUTE_CACHE = 16384
@@ -30,6 +31,8 @@ class Port:
     """In place of the segment's, for what leaves or enters here."""
     blocked: bool = False
     """Whether the cable is pulled."""
+    nat: UserNat | None = None
+    """What translates there, between the router and the segment."""
     last_due: float = 0.0
     """When the latest packet towards this port is due, so that jitter keeps the order."""
     counts: Counter[str] = field(default_factory=Counter)

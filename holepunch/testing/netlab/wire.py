@@ -23,11 +23,13 @@ import time
 from random import Random
 from typing import Any
 
-from ...errors import HolepunchError
+from ...errors import HolepunchError, NetworkError
 from . import namespace
 from .conditions import Conditions
+from .kinds import behaviour_from_dict
 from .packet import ipv4_header
 from .segment import Port, Segment
+from .usernat import UserNat
 
 # linux/if_tun.h
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
@@ -81,6 +83,14 @@ class Wire:
             except OSError:
                 self._detach(fd)  # its namespace is gone
                 return
+            if port.nat is not None:
+                translated, inwards = port.nat.outgoing(packet, now)
+                if translated is None:
+                    continue
+                if inwards:
+                    self._put(fd, port, translated)
+                    continue
+                packet = translated
             segment.receive(port, packet, now)
 
     def _detach(self, fd: int) -> None:
@@ -94,11 +104,15 @@ class Wire:
         now = time.monotonic()
         while heap and heap[0][0] <= now:
             _, _, port, packet = pop(heap)
-            self._write(fd_of.get(port), port, packet)
+            fd = fd_of.get(port)
+            if fd is None:
+                continue  # detached meanwhile
+            translated = packet if port.nat is None else port.nat.incoming(packet, now)
+            if translated is not None:
+                self._put(fd, port, translated)
 
-    def _write(self, fd: int | None, port: Port, packet: bytearray) -> None:
-        if fd is None:
-            return  # detached meanwhile
+    @staticmethod
+    def _put(fd: int, port: Port, packet: bytearray) -> None:
         try:
             os.write(fd, packet)
             port.counts["out"] += 1
@@ -156,6 +170,22 @@ class Wire:
         self._by_fd[fd] = attached, network
         self._fd_of[attached] = fd
 
+    def _do_translate(self, port: str, behaviour: dict[str, Any], outer: str, seed: int) -> None:
+        """Puts a user-space NAT at a port."""
+        self._ports[port][0].nat = UserNat(behaviour_from_dict(behaviour), outer, Random(seed))
+
+    def _nat(self, port: str) -> UserNat:
+        nat = self._ports[port][0].nat
+        if nat is None:
+            raise NetworkError(f"there is no user-space NAT at {port}")
+        return nat
+
+    def _do_flush(self, port: str) -> None:
+        self._nat(port).flush()
+
+    def _do_flows(self, port: str) -> int:
+        return self._nat(port).flows(time.monotonic())
+
     def _do_conditions(self, name: str, conditions: dict[str, float] | None) -> None:
         """Changes the conditions of a segment, or of a port; None takes a port's own away."""
         if name in self._segments and conditions is not None:
@@ -167,7 +197,10 @@ class Wire:
         self._ports[port][0].blocked = blocked
 
     def _do_counts(self) -> dict[str, dict[str, int]]:
-        return {name: dict(port.counts) for name, (port, _, _) in self._ports.items()}
+        return {
+            name: dict(port.counts + port.nat.counts if port.nat else port.counts)
+            for name, (port, _, _) in self._ports.items()
+        }
 
     def _do_inject(self, port: str, source: str, target: str, protocol: int, body: str) -> None:
         """Sends an IPv4 packet, its source unchecked, to a port as though from the core."""
