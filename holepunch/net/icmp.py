@@ -23,12 +23,12 @@ _CONTROL_SPACE: Final = 512
 _DATA_SPACE: Final = 2048  # as much of our own datagram as is worth keeping
 
 
-def enable(sock: socket.socket) -> bool:
-    """Asks the kernel to queue ICMP errors; returns whether it does."""
+def enable(sock: socket.socket, on: bool = True) -> bool:
+    """Asks the kernel to queue ICMP errors, or not to any more; returns whether there is such a queue."""
     if sys.platform != "linux":
         return False
     level, option = _option(sock)
-    sock.setsockopt(level, option, 1)
+    sock.setsockopt(level, option, int(on))
     return True
 
 

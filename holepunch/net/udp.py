@@ -16,12 +16,13 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ..errors import NetworkError
-from ..proto.address import format_address, is_ipv6
+from ..proto.address import format_address
 from ..proto.machine import Address, IcmpError
 from . import icmp
+from .sockaddr import from_sockaddr, to_sockaddr
 
 OnDatagram = Callable[[bytes, Address], None]
 OnRun = Callable[[memoryview, int, Address], bool]
@@ -40,9 +41,11 @@ _SEND_TRIES: Final = 4
 # <linux/udp.h>: the socket module has no names for these.
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
+_SO_RCVBUFFORCE: Final = 33  # <asm-generic/socket.h>
 _INT = struct.Struct("=i")
 _U16 = struct.Struct("=H")
 _IPV6_HOPLIMIT: Final = 52 if sys.platform == "linux" else getattr(socket, "IPV6_HOPLIMIT", 47)
+_CONTROL_SPACE: Final = socket.CMSG_SPACE(4) if hasattr(socket, "CMSG_SPACE") else 0
 _TTL_IN_CONTROL: Final = sys.platform == "linux"
 
 
@@ -80,8 +83,8 @@ class UdpSocket:
             if family == 6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if receive_buffer:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            sock.bind(_to_sockaddr((host or ("::" if family == 6 else "0.0.0.0"), port)))
+                _set_receive_buffer(sock, receive_buffer)
+            sock.bind(to_sockaddr((host or ("::" if family == 6 else "0.0.0.0"), port)))
         except OSError as error:
             sock.close()
             raise NetworkError(
@@ -102,7 +105,7 @@ class UdpSocket:
         self._socket = sock
         self.family = 6 if sock.family == socket.AF_INET6 else 4
         """4 or 6."""
-        self.address: Address = _from_sockaddr(sock.getsockname())
+        self.address: Address = from_sockaddr(sock.getsockname())
         """What it is bound to; the host is 0.0.0.0 or :: for any."""
         self.counters = Counters()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -110,7 +113,8 @@ class UdpSocket:
         self._on_icmp: OnIcmp | None = None
         self._on_run: OnRun | None = None
         self._has_icmp = icmp.enable(sock)
-        self._gro_buffer: memoryview | None = None
+        self._buffer: memoryview | None = None  # where runs are read into
+        self._has_gro = False
         self._has_gso = sys.platform == "linux"
         self._uncut: tuple[Address | None, int] = (None, 0)  # a remote, and the segment the kernel would not cut for it
         if sys.platform == "win32":
@@ -139,7 +143,7 @@ class UdpSocket:
             ttl: IP hop limit of this datagram, 1-255; None for the socket's default.
         """
         try:
-            target = _to_sockaddr(remote)
+            target = to_sockaddr(remote)
         except OSError:  # the interface that its scope names is gone
             self.counters.send_failures += 1
             return False
@@ -201,7 +205,7 @@ class UdpSocket:
         control = ((socket.IPPROTO_UDP, _UDP_SEGMENT, _U16.pack(segment)),)
         for _ in range(_SEND_TRIES):
             try:
-                self._socket.sendmsg((part,), control, 0, _to_sockaddr(remote))
+                self._socket.sendmsg((part,), control, 0, to_sockaddr(remote))
             except BlockingIOError:
                 return False  # the queue is full; a datagram or two may still fit
             except OSError:
@@ -225,14 +229,16 @@ class UdpSocket:
         Args:
             on_datagram: called with (data, remote) for each datagram.
             on_icmp: called with each ICMP error that answers a datagram of ours.
-            on_run: offered runs first; what it does not use is cut apart for on_datagram.  Without it the kernel
-                is not asked to join datagrams.
+            on_run: offered runs first; what it does not use is cut apart for on_datagram.  A run is what the kernel
+                has joined and what had arrived when we looked.  Without it the kernel is not asked to join.
         """
         self._on_datagram, self._on_icmp, self._on_run = on_datagram, on_icmp, on_run
-        if on_run is not None and self._gro_buffer is None and sys.platform == "linux":
-            with contextlib.suppress(OSError):  # a kernel before 5.0: datagrams come singly, as runs of one
-                self._socket.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
-            self._gro_buffer = memoryview(bytearray(MAX_DATAGRAM + 1))
+        if on_run is not None and self._buffer is None:
+            self._buffer = memoryview(bytearray(2 * (MAX_DATAGRAM + 1)))  # a run, and room for one more datagram
+            if sys.platform == "linux":
+                with contextlib.suppress(OSError):  # a kernel before 5.0: datagrams come singly
+                    self._socket.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+                    self._has_gro = True
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._socket.fileno(), self._read)
@@ -246,35 +252,73 @@ class UdpSocket:
 
     def _read(self) -> None:
         """Called by the loop: something arrived, or an error is pending."""
+        if self._buffer is not None:
+            self._read_runs(self._buffer)
+            return
         for count in range(READS_PER_WAKE):
             # A callback may have stopped, closed or handed over the socket.
-            if self._loop is None or self._on_datagram is None:
+            if self._on_datagram is None:
                 return
             try:
-                if self._gro_buffer is None:
-                    data, source = self._socket.recvfrom(MAX_DATAGRAM)
-                    self.counters.received += 1
-                    self._on_datagram(data, _from_sockaddr(source))
-                else:
-                    self._read_run(self._gro_buffer)
+                data, source = self._socket.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
                 if count == 0:
                     self._read_errors()  # woken by the error queue
                 return
             except OSError:
                 self._read_errors()
+                continue
+            self.counters.received += 1
+            self._on_datagram(data, from_sockaddr(source))
 
-    def _read_run(self, buffer: memoryview) -> None:
-        length, control, _, source = self._socket.recvmsg_into((buffer,), socket.CMSG_SPACE(4))
-        remote = _from_sockaddr(source)
-        segment = length
-        if control and control[0][:2] == (socket.IPPROTO_UDP, _UDP_GRO):
-            segment = int.from_bytes(control[0][2], sys.byteorder) or length
+    def _read_runs(self, buffer: memoryview) -> None:
+        """Reads what has arrived, joins what is of one size and source, and gives it away in runs."""
+        end = size = 0  # the run is buffer[:end], in segments of `size`
+        source: Any = None
+        for count in range(READS_PER_WAKE):
+            try:
+                length, segment, sender = self._receive_into(buffer[end:])
+            except BlockingIOError:
+                if count == 0:
+                    self._read_errors()
+                break
+            except OSError:
+                self._read_errors()
+                continue
+            # Segments of one size follow each other, and one shorter datagram, not an empty one, may end the run.
+            joins = sender == source and length and 0 < end <= MAX_RUN - length and end % size == 0
+            if joins and segment <= size and segment in (size, length) and end + length <= MAX_SEGMENTS * size:
+                end += length
+                continue
+            if source is not None:
+                late = bytes(buffer[end : end + length])
+                self._give(buffer[:end], size, source)
+                if self._on_datagram is None:  # a callback has stopped or closed us
+                    return
+                buffer[:length] = late
+            end, size, source = length, segment, sender
+        if source is not None:
+            self._give(buffer[:end], size, source)
+
+    def _receive_into(self, space: memoryview) -> tuple[int, int, Any]:
+        """Reads what the kernel gives in one call: length, segment (1 at least), and the sender's sockaddr."""
+        if not self._has_gro:
+            length, sender = self._socket.recvfrom_into(space)
+            self.counters.received += 1
+            return length, length or 1, sender
+        length, control, _, sender = self._socket.recvmsg_into((space,), _CONTROL_SPACE)
+        segment = int.from_bytes(control[0][2], sys.byteorder) if control else 0
         self.counters.received += -(-length // segment) if segment else 1
-        if self._on_run is not None and self._on_run(buffer[:length], segment, remote):
+        return length, segment or length or 1, sender
+
+    def _give(self, run: memoryview, segment: int, source: Any) -> None:
+        if self._on_datagram is None:
             return
-        # Cut before the first callback: it may read the socket again, or close it.
-        for data in [bytes(part) for part in split_run(buffer[:length], segment)]:
+        remote = from_sockaddr(source)
+        if self._on_run is not None and self._on_run(run, segment, remote):
+            return
+        # Cut before the first callback: it may close the socket.
+        for data in [bytes(part) for part in split_run(run, segment)]:
             if self._on_datagram is not None:
                 self._on_datagram(data, remote)
 
@@ -294,12 +338,14 @@ class UdpSocket:
     def detach(self) -> socket.socket:
         """Gives the socket away, still open and bound; this object is closed from now on.
 
+        It is an ordinary socket again: ICMP errors do not fail its calls.
         Give no socket away that was read in runs: UDP_GRO is off again, but what the kernel has joined stays so.
         """
         self.stop()
-        if self._gro_buffer is not None:
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 0)
+        if self._has_gro:
+            self._socket.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 0)
+        if self._has_icmp:
+            icmp.enable(self._socket, False)
         return socket.socket(fileno=self._socket.detach())
 
     def close(self) -> None:
@@ -317,27 +363,12 @@ def split_run(data: memoryview, segment: int) -> Iterator[memoryview]:
         yield data[start : start + segment]
 
 
-def _to_sockaddr(address: Address) -> tuple[str | int, ...]:
-    """Returns what the socket module wants; an IPv6 scope becomes a number, which saves a look-up per datagram.
-
-    Raises:
-        OSError: there is no such interface.
-    """
-    host, port = address
-    if is_ipv6(host) and "%" in host:
-        bare, _, scope = host.partition("%")
-        return bare, port, 0, int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
-    return host, port
-
-
-def _from_sockaddr(sockaddr: tuple[str, int] | tuple[str, int, int, int]) -> Address:
-    """Returns (host, port), with the scope in the host where there is one."""
-    if len(sockaddr) == 4 and sockaddr[3] and "%" not in sockaddr[0]:
-        try:
-            return f"{sockaddr[0]}%{socket.if_indextoname(sockaddr[3])}", sockaddr[1]
-        except OSError:  # the interface has gone since
-            return f"{sockaddr[0]}%{sockaddr[3]}", sockaddr[1]
-    return sockaddr[0], sockaddr[1]
+def _set_receive_buffer(sock: socket.socket, size: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)  # past net.core.rmem_max, where we may
+            return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def _ignore_connection_reset(sock: socket.socket) -> None:

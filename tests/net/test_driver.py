@@ -138,15 +138,17 @@ async def test_a_filter_keeps_what_it_wants_before_the_machine() -> None:
         return segment == 3
 
     second.set_filter(0, keep, keep_run)
-    one.transmits += [Transmit(data, there, None, 7) for data in (b"data 1", b"run", b"control", b"data 2")]
-    one.transmits.append(Transmit(b"end", there, 20, 7))
+    # Each is longer than the one before: a shorter one would end its run.
+    sent = (b"run", b"data 1", b"control", b"and more data", b"data, and more")
+    one.transmits += [Transmit(data, there, None, 7) for data in sent]
     first.wake()
     assert await second.next_event() == ("data", b"control", here, 0)
+    assert await second.next_event() == ("data", b"and more data", here, 0)
     second.set_filter(0, None)
     one.transmits.append(Transmit(b"data 3", there, None, 7))
     first.wake()
     assert await second.next_event() == ("data", b"data 3", here, 0)
-    assert kept == [b"data 1", b"run", b"data 2", b"end"]
+    assert kept == [b"run", b"data 1", b"data, and more"]
     first.close()
     second.close()
 

@@ -120,6 +120,37 @@ async def test_a_run_arrives_whole_and_what_is_not_used_is_cut() -> None:
         one.close()
 
 
+async def test_what_waits_is_joined_by_size_and_source_and_nothing_is_lost() -> None:
+    ours, other = UdpSocket(4, "127.0.0.1"), UdpSocket(4, "127.0.0.1")
+    theirs = UdpSocket(4, "127.0.0.1", receive_buffer=1 << 19)
+    sizes = [0, 1, 0, 5, 5, 5, 3, 5, 7, 7, 7, 7, 2, 2, 0, 0, 65507, 65507, 1, 9]
+    sent = [(bytes([number]) * size, ours.address) for number, size in enumerate(sizes)]
+    for number, (data, _) in enumerate(sent):
+        ours.send(data, theirs.address)
+        if number in {5, 9}:  # a stranger in between
+            other.send(data, theirs.address)
+    sent.insert(10, (sent[9][0], other.address))
+    sent.insert(6, (sent[5][0], other.address))
+    got: list[tuple[bytes, Address]] = []
+    runs: list[int] = []
+    done = asyncio.Event()
+
+    def take(data: memoryview, segment: int, remote: Address) -> bool:
+        parts = [(bytes(part), remote) for part in split_run(data, segment)]
+        got.extend(parts)
+        runs.append(len(parts))
+        if len(got) == len(sent):
+            done.set()
+        return True
+
+    theirs.start(lambda *_: None, None, take)
+    await done.wait()
+    assert got == sent
+    assert max(runs) == 5
+    for one in (ours, other, theirs):
+        one.close()
+
+
 async def test_a_run_the_kernel_would_not_cut_is_sent_one_by_one() -> None:
     ours, theirs = UdpSocket(4, "127.0.0.1"), Listener()
     run = b"a" * 65000 + b"b"  # longer than one datagram may be, so each is one part
