@@ -88,8 +88,14 @@ class CommandSession(ProxySession, Protocol):
     def peer_fingerprint(self) -> bytes:
         """SHA-256 of the peer's certificate; empty where its offer had none."""
 
+    async def confirmed(self) -> None:
+        """Waits until both sides have selected the path."""
+
     async def ready(self) -> None:
-        """Waits until both sides have a valid path; the inviter waits until the acceptor's command is up."""
+        """Waits until both sides are about to use the path, the acceptor first."""
+
+    def announce(self) -> None:
+        """Tells the peer that our command is up."""
 
     async def hand_over(self) -> None:
         """As ready(), and closes our socket at the very end: the command must bind the inner endpoint at once."""
@@ -350,10 +356,12 @@ async def _run_with_socket(launch: _Launch) -> int:
 
 
 async def _run_proxied(launch: _Launch) -> int:
-    await launch.session.ready()
-    with Proxy(launch.session) as proxy:
+    session = launch.session
+    await (session.confirmed() if session.role == "accept" else session.ready())
+    with Proxy(session) as proxy:
         inner = proxy.reserve()
         running = await launch.start(inner, proxy.address)
+        session.announce()
         over = asyncio.create_task(_end_with_session(launch.session, running))
         try:
             return await _wait(running)

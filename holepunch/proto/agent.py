@@ -242,6 +242,10 @@ class Agent:
             self._send_offer(OfferType.BYE, now, reason=reason)
         self._end(now, reason)
 
+    def fail(self, now: float, error: HolepunchError) -> None:
+        """Ends: something outside, such as every mediator, has failed."""
+        self._end(now, str(error), error)
+
     # What whoever drives a machine calls.
 
     def socket_opened(self, local: int, address: Address, now: float) -> None:

@@ -1,0 +1,315 @@
+"""Connects this machine to its peers: what a program uses, and what the command line is made of.
+
+    async with Puncher(Home.locate(os.environ), settings) as puncher:
+        session = await puncher.connect("remote")          # on one machine
+        async for session in puncher.accept(): ...         # on the other
+
+Nothing is decided here.  A puncher reads the home, opens the mediators, and for each attempt gives an
+agent (holepunch.proto.agent) its sockets, its clock, its mail and its random numbers.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Self, TypedDict
+
+from .config import Settings
+from .errors import AuthenticationError, HolepunchError, MediatorError, NetworkError, WireError
+from .home import Home, Peer
+from .log import get_logger
+from .mediator import Mailbox
+from .net.driver import Driver
+from .net.interfaces import interfaces, source_address
+from .net.resolve import resolve
+from .post import PostOffice
+from .proto.agent import Agent, AgentOptions
+from .proto.candidate import Interface
+from .proto.envelope import Envelope, Kind
+from .proto.events import Event, OfferRefused, Waiting
+from .proto.identity import PeerId
+from .proto.machine import Address, Entropy
+from .proto.offer import Carry
+from .proto.seal import Invitation, open_invite
+from .session import Session
+
+log = get_logger("puncher")
+
+STUN_PORT = 3478  # RFC 8489, section 18.6
+RESOLVE_TIMEOUT = 2.0  # seconds; a name that takes longer would delay everything for one server of several
+MAX_ATTEMPTS = 64  # that an acceptor makes at once; each has its own sockets
+MAX_ATTEMPTS_PER_PEER = 4
+
+
+class _Clockwork(TypedDict):
+    """What makes an agent's world real."""
+
+    entropy: Entropy
+    epoch: float
+
+
+class Puncher:
+    """Makes sessions; one per process and home is enough.
+
+    Args:
+        home: identity and peer book.
+        settings: see holepunch.config; None for those of the home and the environment.
+        sealed: whether datagrams are sealed by us, as a program wants; a command brings its own encryption.
+        keeps_socket: whether the socket stays ours after the path is up; None: exactly when sealed.
+        on_event: is told of every event, from inside the event loop.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings | None = None,
+        *,
+        sealed: bool = True,
+        keeps_socket: bool | None = None,
+        on_event: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        self.home = home
+        self.settings = settings or Settings.load(home.settings_path, os.environ)
+        self._carry = Carry.SEALED if sealed else Carry.RAW
+        self._keeps_socket = sealed if keeps_socket is None else keeps_socket
+        self._on_event = on_event
+        self._identity = home.identity()
+        mailbox = Mailbox(self._identity.peer_id.raw, self._identity.sign, os.environ)
+        self._post_office = PostOffice(mailbox, self._deliver, on_event)
+        self._servers: asyncio.Task[tuple[Address, ...]] | None = None
+        self._sessions: dict[bytes, Session] = {}
+        self._arrivals: asyncio.Queue[Session] | None = None
+        self._attempts: dict[asyncio.Task[None], PeerId] = {}
+        self._connecting: dict[bytes, asyncio.Queue[Invitation]] = {}
+
+    async def __aenter__(self) -> Self:
+        """Opens the mediators of the settings and looks up the STUN servers, all in the background.
+
+        Raises:
+            ConfigurationError: a mediator's URL is not usable.
+        """
+        self._servers = asyncio.create_task(self._resolve_servers(), name="resolve STUN servers")
+        for url in self.settings.mediators:
+            self._post_office.add(url)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes every session and mediator."""
+        for task in list(self._attempts):
+            task.cancel()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
+        await asyncio.gather(*(session.close() for session in list(self._sessions.values())), return_exceptions=True)
+        if self._servers is not None:
+            self._servers.cancel()
+            await asyncio.gather(self._servers, return_exceptions=True)
+        await self._post_office.close()
+
+    # What a user calls.
+
+    async def connect(self, who: str | PeerId, *, timeout: float | None = None) -> Session:
+        """Connects to a peer that accepts; returns when a path is up.
+
+        Should the peer invite us at the same moment, one of the two invitations is dropped, by the same
+        rule on both sides, and the session's role may then be `accept`.
+
+        Args:
+            who: a name in the peer book, or a PeerId in it.
+            timeout: seconds to wait for the peer's answer; the settings' by default.
+
+        Raises:
+            AuthenticationError: the peer is unknown.
+            PeerTimeoutError: it did not answer.
+            TraversalError: no path was found.
+            MediatorError: no mediator carried the offer.
+            NetworkError: there is no network, or no STUN server.
+        """
+        peer = self.home.peers.get(who)
+        urls = self._urls(peer)
+        for url in urls:
+            self._post_office.add(url)
+        options = await self._options(urls, timeout=timeout)
+        invitations: asyncio.Queue[Invitation] = asyncio.Queue(maxsize=MAX_ATTEMPTS_PER_PEER)
+        self._connecting[peer.id.raw] = invitations
+        session = self._begin(Agent(self._identity, peer.id, options, **self._clockwork(), peer_name=peer.name))
+        glare = asyncio.create_task(self._await_glare(session, invitations))
+        selected = asyncio.create_task(session.selected())
+        try:
+            await asyncio.wait([selected, glare], return_when=asyncio.FIRST_COMPLETED)
+            if not selected.done() and glare.done():
+                selected.cancel()
+                await session.close()
+                session = await self._answer(peer, glare.result())
+                await session.selected()
+            else:
+                await selected
+        except BaseException:
+            await session.close()
+            raise
+        finally:
+            for task in (selected, glare):
+                task.cancel()
+            await asyncio.gather(selected, glare, return_exceptions=True)
+            self._connecting.pop(peer.id.raw, None)
+        return session
+
+    async def accept(self) -> AsyncIterator[Session]:
+        """Yields a session for each peer of the book that connects, side by side, until the caller stops.
+
+        An attempt that fails is an event, and no reason to stop.
+
+        Raises:
+            MediatorError: every mediator has failed for good.
+        """
+        for peer in self.home.peers.list():
+            for url in peer.mediators:
+                self._post_office.add(url)
+        if not self._post_office.count:
+            raise MediatorError("no mediator is configured", hint="Name one with --mediator URL, or in config.toml.")
+        self._arrivals = asyncio.Queue()
+        self._on_event(Waiting(mediators=self._post_office.count))
+        failed = asyncio.create_task(self._post_office.failed.wait())
+        try:
+            while True:
+                arrival = asyncio.create_task(self._arrivals.get())
+                await asyncio.wait([arrival, failed], return_when=asyncio.FIRST_COMPLETED)
+                if not arrival.done():
+                    arrival.cancel()
+                    raise self._post_office.failure or MediatorError("every mediator has failed")
+                yield arrival.result()
+        finally:
+            failed.cancel()
+            self._arrivals = None
+
+    # Making sessions.
+
+    def _begin(self, agent: Agent) -> Session:
+        driver = Driver(agent)
+        session = Session(agent, driver, self._post, self._on_event)
+        self._sessions[agent.session] = session
+        agent.start(driver.now)
+        driver.wake()
+        return session
+
+    async def _options(self, urls: tuple[str, ...], *, timeout: float | None) -> AgentOptions:
+        settings = self.settings
+        host, port = settings.bind or ("", 0)
+        servers: tuple[Address, ...] = ()
+        if self._servers is not None:
+            servers = await asyncio.shield(self._servers)
+        return AgentOptions(
+            servers=servers,
+            interfaces=usable_interfaces(),
+            source=lambda remote: source_address(remote) or host,
+            bind_host=host,
+            bind_port=port,
+            hops=0 if settings.punch_hops == "auto" else int(settings.punch_hops),
+            latency=self._post_office.latency(urls),
+            signals=self._post_office.signals(urls),
+            timeout=timeout or settings.timeout or 60.0,
+            carry=self._carry,
+            keeps_socket=self._keeps_socket,
+            fingerprint=self.home.certificate().fingerprint if self._carry is Carry.RAW else b"",
+        )
+
+    def _clockwork(self) -> _Clockwork:
+        return {"entropy": os.urandom, "epoch": time.time() - asyncio.get_running_loop().time()}
+
+    def _urls(self, peer: Peer) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*peer.mediators, *self.settings.mediators)))
+
+    async def _resolve_servers(self) -> tuple[Address, ...]:
+        async def look_up(text: str) -> list[Address]:
+            try:
+                return await resolve(text, STUN_PORT, timeout=RESOLVE_TIMEOUT)
+            except NetworkError as error:
+                log.info("STUN server not found", server=text, reason=error)
+                return []
+
+        found = await asyncio.gather(*(look_up(text) for text in self.settings.stun))
+        return tuple(dict.fromkeys(address for addresses in found for address in addresses))
+
+    # The mail.
+
+    async def _post(self, agent: Agent, envelope: Envelope) -> None:
+        peer = self.home.peers.find_id(agent.peer)
+        urls = self._urls(peer) if peer else self.settings.mediators
+        try:
+            await self._post_office.post(envelope, urls, agent.name)
+        except HolepunchError as error:
+            # A session that has its path needs no mediator until that path is lost.
+            if envelope.kind is not Kind.UPDATE:
+                agent.fail(asyncio.get_running_loop().time(), error)
+
+    async def _deliver(self, envelope: Envelope, mediator: str) -> bool:
+        session = self._sessions.get(envelope.session)
+        if session is not None:
+            return session.deliver(envelope, mediator)
+        if envelope.kind is not Kind.INVITE or (self._arrivals is None and not self._connecting):
+            return False  # it may be for another process of this machine
+        try:
+            invitation = open_invite(envelope, self._identity, time.time())
+            peer = self.home.peers.find_id(invitation.sender)
+            if peer is None:
+                raise AuthenticationError(f"{invitation.sender} is not in the peer book")
+        except (AuthenticationError, WireError) as error:
+            self._on_event(OfferRefused(mediator=mediator, reason=str(error)))
+            return False
+        if invitation.sender.raw in self._connecting:
+            with contextlib.suppress(asyncio.QueueFull):
+                self._connecting[invitation.sender.raw].put_nowait(invitation)
+            return False
+        return self._arrivals is not None and self._invited(peer, invitation, mediator)
+
+    def _invited(self, peer: Peer, invitation: Invitation, mediator: str) -> bool:
+        """Begins to answer an INVITE, unless it was answered before or there is too much to do."""
+        same = sum(1 for attempt in self._attempts.values() if attempt == peer.id)
+        if len(self._attempts) >= MAX_ATTEMPTS or same >= MAX_ATTEMPTS_PER_PEER:
+            self._on_event(OfferRefused(mediator=mediator, reason=f"{peer.name} has {same} attempts under way"))
+            return False
+        if not self.home.claim(invitation.id, invitation.expires, time.time()):
+            self._on_event(OfferRefused(mediator=mediator, reason="the offer was answered before"))
+            return False
+        task = asyncio.create_task(self._accept_one(peer, invitation), name=f"accept {peer.name}")
+        self._attempts[task] = peer.id
+        task.add_done_callback(lambda task: self._attempts.pop(task, None))
+        return True
+
+    async def _accept_one(self, peer: Peer, invitation: Invitation) -> None:
+        try:
+            session = await self._answer(peer, invitation)
+            await session.selected()
+        except HolepunchError as error:
+            log.info("attempt failed", peer=peer.name, reason=error)  # the agent has told it as an event
+        else:
+            if self._arrivals is not None:
+                self._arrivals.put_nowait(session)
+
+    async def _answer(self, peer: Peer, invitation: Invitation) -> Session:
+        for url in peer.mediators:
+            self._post_office.add(url)
+        options = await self._options(self._urls(peer), timeout=None)
+        agent = Agent(
+            self._identity, peer.id, options, **self._clockwork(), peer_name=peer.name, invitation=invitation
+        )
+        return self._begin(agent)
+
+    async def _await_glare(self, session: Session, invitations: "asyncio.Queue[Invitation]") -> Invitation:
+        """Returns the peer's own invitation, where it is the one that stands: the higher session id."""
+        while True:
+            invitation = await invitations.get()
+            if bytes.fromhex(session.id) < invitation.session and self.home.claim(
+                invitation.id, invitation.expires, time.time()
+            ):
+                return invitation
+
+
+def usable_interfaces() -> tuple[Interface, ...]:
+    """Returns our addresses that a peer may be offered: no tunnels and bridges, unless there is nothing else."""
+    known = [i for i in interfaces() if i.is_up and not i.is_deprecated]
+    plain = [i for i in known if not (i.is_tunnel or i.is_virtual)]
+    chosen = plain if any(not i.is_loopback for i in plain) else known
+    return tuple(Interface(i.host, i.prefix_length) for i in chosen)
