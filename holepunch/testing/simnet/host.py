@@ -139,16 +139,12 @@ class Host:
     def route(self, destination: str) -> tuple[Attachment, str] | None:
         """Returns the interface and the source address for a destination; None: there is no way."""
         ipv6 = ":" in destination
-        fallback = None
-        for attachment in self._attachments:
-            source = attachment.host(ipv6)
-            if source is None:
-                continue
+        ways = [(each, source) for each in self._attachments if (source := each.host(ipv6)) is not None]
+        for attachment, source in ways:
             if attachment.network.knows(destination):
                 return attachment, source
-            if fallback is None and (attachment.network.gateway is not None):
-                fallback = attachment, source
-        return fallback
+        onward = [way for way in ways if way[0].network.gateway is not None]
+        return next(iter(onward or ways), None)
 
     def transmit(self, socket: SimSocket, data: bytes, remote: Address, ttl: int) -> None:
         """Puts a datagram of a socket on the wire."""

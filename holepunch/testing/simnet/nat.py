@@ -135,10 +135,10 @@ class Nat:
         if table is None or table.behaviour.mapping is Mapping.NONE:
             if packet.dst[0] in self._outer_hosts:
                 self._refuse(packet, self.outer, packet.dst[0], "for the router itself")
+            elif packet.ttl <= 1:  # looked at before the filter, as on Linux
+                self._expire(packet, self.outer)
             elif table is not None and table.inbound(packet.dst, packet.src, self._clock.now) is None:
                 self._note("unsolicited", packet)
-            elif packet.ttl <= 1:
-                self._expire(packet, self.outer)
             else:
                 packet.ttl -= 1
                 self._note("in", packet)

@@ -6,6 +6,7 @@ world.stun                  addresses to ask
 world.expected              whether plain punching can open this pair
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...errors import ConfigurationError
@@ -50,7 +51,7 @@ class Conditions:
     def line(self, hops: int) -> Link:
         """Returns one peer's access line."""
         return Link(
-            delay=max(0.0, self.rtt / 4 - LAN_LINK.delay * 2),
+            delay=self.rtt / 4,
             jitter=self.jitter / 2,
             loss=1 - (1 - self.loss) ** 0.5,
             duplicate=1 - (1 - self.duplicate) ** 0.5,
@@ -95,7 +96,7 @@ def build_relation(net: Internet, relation: str, conditions: Conditions | None =
         ConfigurationError: there is no such relation.
     """
     builder = _Builder(net, conditions or Conditions())
-    makers = {
+    makers: dict[str, Callable[[], World]] = {
         "same-lan": builder.same_lan,
         "equal-networks": builder.equal_networks,
         "common-cgnat": lambda: builder.common_cgnat(hairpin=False),
@@ -146,7 +147,7 @@ class _Builder:
         """Two homes behind one provider's NAT."""
         far = self._line_a.but(delay=self._line_a.delay * (1 - _CARRIER_SHARE))
         cgnat = self._carrier("cgnat", Behaviour(hairpin=hairpin), far)
-        near = self._conditions.line(self._conditions.carrier_hops)
+        near = _less_a_lan(self._conditions.line(self._conditions.carrier_hops))
         homes = []
         for side, lan, number in (("a", _LAN_A, 7), ("b", _LAN_B, 8)):
             outer = (f"100.64.{number}.9",)
@@ -169,6 +170,7 @@ class _Builder:
         net = self._net
         if kind.ipv4 is None:
             return net.public(side, link=line), []
+        line = _less_a_lan(line)
         carriers: list[Nat] = []
         outside: Network | None = None
         outer = [net.public_ipv4()]
@@ -188,3 +190,8 @@ class _Builder:
             outside=outside, outer_hosts=tuple(outer), inner_hosts=tuple(inner), link=line,
         )  # fmt: skip
         return net.host(side, box.inside, *hosts), [box, *carriers]
+
+
+def _less_a_lan(line: Link) -> Link:
+    """Returns a line that, with a LAN behind it, has the delay of this one."""
+    return line.but(delay=max(0.0, line.delay - 2 * LAN_LINK.delay))
