@@ -1,8 +1,8 @@
 """A laboratory of real NATs: network namespaces, nftables, and a wire with distance and faults between them."""
 
+from ..simnet.kinds import KINDS, Kind, kind_named
 from .conditions import Conditions
 from .host import Host
-from .kinds import KINDS, Kind, kind_named
 from .lab import Carrier, Lab
 from .router import Router
 from .site import Site

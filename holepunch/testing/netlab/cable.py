@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import NetworkError
 from ..simnet.behaviour import Behaviour
 from .conditions import Conditions
-from .kinds import behaviour_to_dict
+from .engine import behaviour_to_dict
 
 _LONGEST_ANSWER = 1 << 18
 _PATIENCE = 10.0  # seconds; the wire answers between two packets

@@ -18,17 +18,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...errors import NetworkError
+from ..simnet.behaviour import Behaviour
+from ..simnet.kinds import Kind, kind_named
 from . import namespace
 from .cable import Cable, ensure_tun
 from .conditions import LARGEST_MTU, Conditions
 from .host import Host
-from .kinds import Kind, kind_named
 from .plan import CARRIER_NETWORK, SITES, SitePlan, carrier_hops, core_hops
 from .router import Router
 from .site import Site
 
 CORE = "core"
-CORE_HOPS = 4
+CORE_HOPS = 10  # routers between two sites; what a traceroute across a continent shows
+CARRIER_HOPS = 3
 STUN_PORT = 3478
 _numbers = itertools.count(1)
 
@@ -152,7 +154,7 @@ class Lab:
             NetworkError: it cannot be built.
         """
         what = kind_named(kind) if isinstance(kind, str) else kind
-        if carrier is None and what.carrier:
+        if carrier is None and what.carrier is not None:
             carrier = self.carrier(what.carrier)
         plan = self._next_plan()
         site = Site(
@@ -162,7 +164,7 @@ class Lab:
             what,
             plan,
             network=network,
-            ipv6=what.ipv6 if ipv6 is None else ipv6,
+            ipv6=("firewall" if what.ipv6 else "") if ipv6 is None else ipv6,
             timeout=mapping_timeout,
             segment=carrier.segment if carrier else CORE,
             behind_carrier=carrier is not None,
@@ -173,11 +175,13 @@ class Lab:
             self.cable.ask("conditions", name=site.router.port, conditions=conditions.to_dict())
         return site
 
-    def carrier(self, kind: str | Kind = "eim-apdf", *, hops: int = 0, hairpin: bool = False) -> Carrier:
+    def carrier(
+        self, kind: str | Behaviour = "eim-apdf", *, hops: int = CARRIER_HOPS, hairpin: bool = False
+    ) -> Carrier:
         """Builds a carrier's NAT (CGNAT) that sites can be put behind.
 
         Args:
-            kind: its NAT.
+            kind: its NAT, by the name of a kind of site, or in detail.
             hops: routers between the subscribers and the NAT.
             hairpin: whether subscribers reach each other by their outer endpoints.
 
@@ -185,12 +189,13 @@ class Lab:
             ConfigurationError: there is no such kind.
             NetworkError: it cannot be built.
         """
-        what = kind_named(kind) if isinstance(kind, str) else kind
-        if hairpin:
-            what = what.with_hairpin()
+        behaviour = kind if isinstance(kind, Behaviour) else kind_named(kind).ipv4
+        if hairpin and behaviour is not None:
+            # Where two inside endpoints share an outer one, it does not say which of them is meant.
+            behaviour = behaviour.but(hairpin=True, overloading=False)
         plan = self._next_plan()
         name = f"carrier{len(self.carriers) + 1}"
-        router = Router(self.cable, name, f"{self.prefix}{name}", what, plan.outer)
+        router = Router(self.cable, name, f"{self.prefix}{name}", behaviour, plan.outer)
         router.build(CORE, [f"{plan.outer}/32"], timeout=None, outer6="", ipv6="", seed=self._seed_for(plan))
         # A few milliseconds to the provider, which count in addition to the way through the core.
         access = Conditions(delay=0.002)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from ..simnet.behaviour import Behaviour
 from . import namespace
 from .cable import Cable
-from .kinds import Engine, Kind
+from .engine import Engine, engine_of
 from .rules import ruleset
 
 LAN, WAN = "lan", "wan"
@@ -23,20 +24,25 @@ class Router:
     Attributes:
         name: its name in the laboratory, `a.router`.
         namespace: the name of its network namespace.
-        kind: how it behaves.
+        behaviour: how it treats IPv4; None: it only forwards.
         outer: its outer IPv4 address.
     """
 
-    def __init__(self, cable: Cable, name: str, namespace_name: str, kind: Kind, outer: str) -> None:
+    def __init__(self, cable: Cable, name: str, namespace_name: str, behaviour: Behaviour | None, outer: str) -> None:
         self.name = name
         self.namespace = namespace_name
-        self.kind = kind
+        self.behaviour = behaviour
         self.outer = outer
         self._cable = cable
         self._devices = 0
 
     def __repr__(self) -> str:
-        return f"<Router {self.name} {self.kind.name} {self.outer}>"
+        return f"<Router {self.name} {self.outer}>"
+
+    @property
+    def engine(self) -> Engine:
+        """Who carries out its behaviour."""
+        return engine_of(self.behaviour)
 
     @property
     def port(self) -> str:
@@ -71,17 +77,21 @@ class Router:
         namespace.call(self.namespace, write_settings, settings)
         self._cable.attach(segment, self.port, self.namespace, WAN, networks)
         # No link-local IPv6 address on the wire: it has no neighbours to solicit.
-        commands = ["link set lo up", f"link set {WAN} addrgenmode none txqueuelen {QUEUE} up", f"route add default dev {WAN}"]
-        if self.kind.engine is not Engine.USER:
+        commands = [
+            "link set lo up",
+            f"link set {WAN} addrgenmode none txqueuelen {QUEUE} up",
+            f"route add default dev {WAN}",
+        ]
+        if self.engine is not Engine.USER:
             commands.insert(1, f"addr add {self.outer}/32 dev {WAN}")
         if outer6:
             commands += [f"addr add {outer6}/128 dev {WAN} nodad", f"route add ::/0 dev {WAN}"]
         namespace.batch(commands, self.namespace)
-        rules = ruleset(self.kind, self.outer, timeout, ipv6)
+        rules = ruleset(self.behaviour, self.outer, timeout, ipv6)
         if rules:
             namespace.call(self.namespace, namespace.run, ["nft", "-f", "-"], rules)
-        if self.kind.engine is Engine.USER and self.kind.behaviour is not None:
-            behaviour = self.kind.behaviour
+        if self.engine is Engine.USER and self.behaviour is not None:
+            behaviour = self.behaviour
             if timeout is not None:
                 behaviour = behaviour.but(unreplied_timeout=timeout, stream_timeout=timeout)
             self._cable.translate(self.port, behaviour, self.outer, seed)
@@ -111,15 +121,15 @@ class Router:
         """Loses every mapping, as a router that is rebooted does."""
         namespace.call(self.namespace, namespace.run, ["conntrack", "-F"])
         for collection, name in (("map", "owner"), ("set", "met")):
-            if f"{collection} {name}" in ruleset(self.kind, self.outer, None, ""):
+            if f"{collection} {name}" in ruleset(self.behaviour, self.outer, None, ""):
                 command = ["nft", "flush", collection, "ip", "lab", name]
                 namespace.call(self.namespace, namespace.run, command)
-        if self.kind.engine is Engine.USER:
+        if self.engine is Engine.USER:
             self._cable.ask("flush", port=self.port)
 
     def conntrack_count(self) -> int:
         """Returns how many flows it remembers."""
-        if self.kind.engine is Engine.USER:
+        if self.engine is Engine.USER:
             return int(self._cable.ask("flows", port=self.port))
         path = Path("/proc/sys/net/netfilter/nf_conntrack_count")
         return int(namespace.call(self.namespace, path.read_text))

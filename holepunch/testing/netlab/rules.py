@@ -7,24 +7,24 @@ packet to that peer then leaves by another port.
 
 from ...proto.nat import Allocation, Filtering, Mapping
 from ..simnet.behaviour import Behaviour, Unsolicited
-from .kinds import Engine, Kind
+from .engine import Engine, engine_of
 
 _MAPPING_TIMEOUT = 300  # seconds; RFC 4787, REQ-5 recommends 5 minutes
 
 
-def ruleset(kind: Kind, outer: str, timeout: float | None, ipv6: str) -> str:
+def ruleset(behaviour: Behaviour | None, outer: str, timeout: float | None, ipv6: str) -> str:
     """Returns the nft input for a router with the devices `lan` and `wan`.
 
     Args:
-        kind: how it treats IPv4.
+        behaviour: how it treats IPv4; one that the kernel cannot do gives no rules.
         outer: its outer IPv4 address.
         timeout: seconds for which a mapping with an open filter lives unused; None: five minutes.
         ipv6: `firewall`, `open` or empty.
     """
     tables = []
-    if kind.engine is Engine.KERNEL and kind.behaviour is not None:
-        firewall = kind.behaviour.mapping is Mapping.NONE
-        tables.append(_firewall() if firewall else _nat(kind.behaviour, outer, timeout))
+    if behaviour is not None and engine_of(behaviour) is Engine.KERNEL:
+        firewall = behaviour.mapping is Mapping.NONE
+        tables.append(_firewall() if firewall else _nat(behaviour, outer, timeout))
     if ipv6 == "firewall":
         tables.append(_IPV6_FIREWALL)
     return "\n".join(tables)

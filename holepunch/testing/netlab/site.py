@@ -3,10 +3,11 @@
 import ipaddress
 from typing import Any
 
+from ...proto.nat import Mapping
+from ..simnet.kinds import Kind
 from . import namespace
 from .cable import Cable
 from .host import Host
-from .kinds import Kind
 from .plan import SitePlan
 from .router import Router, write_settings
 
@@ -40,11 +41,11 @@ class Site:
         self.kind = kind
         self.hosts: list[Host] = []
         self._prefix = prefix
-        routed = kind.behaviour is None or kind.behaviour.mapping.value == "none"
+        routed = kind.ipv4 is None or kind.ipv4.mapping is Mapping.NONE
         self._networks = [plan.routed, plan.other_routed] if routed else [network or plan.private]
         self._network6 = plan.routed6 if ipv6 else ""
         outer = plan.subscriber if behind_carrier else plan.outer
-        self.router = Router(cable, f"{name}.router", f"{prefix}{name}.router", kind, outer)
+        self.router = Router(cable, f"{name}.router", f"{prefix}{name}.router", kind.ipv4, outer)
         reached = [f"{outer}/32", *(self._networks if routed else [])]
         if ipv6:
             reached += [f"{plan.outer6}/128", plan.routed6]

@@ -26,7 +26,7 @@ from typing import Any
 from ...errors import HolepunchError, NetworkError
 from . import namespace
 from .conditions import Conditions
-from .kinds import behaviour_from_dict
+from .engine import behaviour_from_dict
 from .packet import ipv4_header
 from .segment import Port, Segment
 from .usernat import UserNat
