@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ..errors import ConfigurationError
 from ..proto.identity import Identity
 from . import files
-from .peers import Peer, PeerBook, check_mediator, check_name
+from .peers import Peer, PeerBook, check_name, check_url
 from .seen import Seen
 
 if TYPE_CHECKING:
     from .certificate import Certificate
 
-__all__ = ["Home", "Peer", "PeerBook", "check_mediator", "check_name"]
+__all__ = ["Home", "Peer", "PeerBook", "check_name", "check_url"]
 
 _BEGIN = "-----BEGIN PRIVATE KEY-----"
 _HEAD = "This file is this machine's identity: keep it secret, and keep a copy in a safe place.\n"
@@ -52,9 +52,13 @@ class Home:
         self.peers = PeerBook(self.path / "peers", lock)
 
     @classmethod
-    def locate(cls, environ: Mapping[str, str]) -> "Home":
-        """Returns the home that HOLEPUNCH_HOME names, or the platform's place for configuration."""
-        if where := environ.get("HOLEPUNCH_HOME"):
+    def locate(cls, environ: Mapping[str, str] | None = None) -> "Home":
+        """Returns the home that HOLEPUNCH_HOME names, or the platform's place for configuration.
+
+        Args:
+            environ: the environment; None for that of the process.
+        """
+        if where := (os.environ if environ is None else environ).get("HOLEPUNCH_HOME"):
             return cls(where)
         import platformdirs  # noqa: PLC0415 - only where it is asked
 

@@ -48,27 +48,27 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_mediator(url: str) -> str:
-    """Returns a mediator URL if it looks like one; whether a plug-in serves it is found out when it is used.
+def check_url(url: str) -> str:
+    """Returns the URL of a mediator or relay if it looks like one; who serves it is found out when it is used.
 
     Raises:
         ConfigurationError: it has no scheme, contains spaces, or carries a password.
     """
+    problem, hint = "", "Write for example https://hub.example or file:///folder; a space is %20."
     try:
         parts = urlsplit(url)
-        password = parts.password
+        if parts.password is not None:
+            url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+            problem, hint = (
+                "carries a password",
+                "Leave it out: passwords come from the environment, a file or a command.",
+            )
+        elif not parts.scheme or not url.isprintable() or " " in url:
+            problem = "is not a URL"
     except ValueError as error:
-        raise ConfigurationError(f"{url!r} is not a mediator URL: {error}") from error
-    if not parts.scheme or not url.isprintable() or " " in url:
-        raise ConfigurationError(
-            f"{url!r} is not a mediator URL",
-            hint="Write for example https://hub.example or file:///folder; a space is %20.",
-        )
-    if password is not None:
-        raise ConfigurationError(
-            f"the mediator URL {parts._replace(netloc=parts.netloc.rpartition('@')[2]).geturl()} carries a password",
-            hint="Leave it out: passwords come from the environment, a file or a command.",
-        )
+        problem = f"is not a URL: {error}"
+    if problem:
+        raise ConfigurationError(f"{url!r} {problem}", hint=hint)
     return url
 
 
@@ -141,7 +141,7 @@ class PeerBook:
         """
         check_name(peer.name)
         for url in peer.mediators:
-            check_mediator(url)
+            check_url(url)
         line = " ".join((peer.name, str(peer.id), *peer.mediators))
         with self._editing() as lines:
             for index, (_, known) in enumerate(lines):
@@ -234,4 +234,4 @@ def _parse(line: str) -> Peer | None:
     if len(words) < 2:
         raise ConfigurationError("expected NAME hp1... [MEDIATOR]...")
     name, text, *mediators = words
-    return Peer(check_name(name), PeerId.parse(text), tuple(check_mediator(url) for url in mediators))
+    return Peer(check_name(name), PeerId.parse(text), tuple(check_url(url) for url in mediators))

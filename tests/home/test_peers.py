@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from holepunch.errors import AuthenticationError, ConfigurationError
 from holepunch.home import Peer, PeerBook
-from holepunch.home.peers import check_mediator, check_name
+from holepunch.home.peers import check_name, check_url
 from holepunch.proto.identity import Identity, PeerId
 from tests.home.processes import run_together
 
@@ -100,7 +100,7 @@ def test_a_last_line_without_its_end_is_kept_apart_from_the_next(book: PeerBook)
         ("alice", "line 2: expected NAME hp1... [MEDIATOR]..."),
         ("alice hp1xyz", "line 2: the identity has 6 characters, expected 61"),
         (f"-alice {ALICE}", "line 2: '-alice' is not a name"),
-        (f"alice {ALICE} hub.example", "line 2: 'hub.example' is not a mediator URL"),
+        (f"alice {ALICE} hub.example", "line 2: 'hub.example' is not a URL"),
         (f"bob {ALICE}", "line 2: this name stands in line 1 already"),
         (f"alice {BOB}", "line 2: this identity stands in line 1 already"),
         ("alice \udcff", "line 2: not UTF-8 text"),
@@ -150,7 +150,7 @@ def test_names_and_urls_are_what_fits_on_a_line() -> None:
     for name in ("a", "Office-Printer_2.local", "0", "x" * 63):
         assert check_name(name) == name
     for url in (HUB, "file:///mnt/my%20share", "email://me@mail.example?folder=x", "paste:"):
-        assert check_mediator(url) == url
+        assert check_url(url) == url
     for url in (
         "",
         "hub.example",
@@ -160,7 +160,7 @@ def test_names_and_urls_are_what_fits_on_a_line() -> None:
         "https://me:secret@hub.example",
     ):
         with pytest.raises(ConfigurationError) as caught:
-            check_mediator(url)
+            check_url(url)
         assert "secret" not in str(caught.value)
 
 
@@ -169,7 +169,7 @@ def test_a_peer_that_can_be_made_survives_being_written_and_read(name: str, url:
     from holepunch.home.peers import _parse
 
     try:
-        peer = Peer(check_name(name), ALICE, (check_mediator(url),))
+        peer = Peer(check_name(name), ALICE, (check_url(url),))
     except ConfigurationError:
         return
     assert _parse(f"{peer.name} {peer.id} {peer.mediators[0]}") == peer
