@@ -96,8 +96,10 @@ class PostOffice:
         results = await asyncio.gather(*(self._post_one(line, envelope, session) for line in lines))
         failures = [failure for failure in results if failure is not None]
         if len(failures) == len(lines):
-            raise failures[0] if failures else MediatorError(
-                "no mediator is configured", hint="Name one with --mediator URL, or in config.toml."
+            raise (
+                failures[0]
+                if failures
+                else MediatorError("no mediator is configured", hint="Name one with --mediator URL, or in config.toml.")
             )
 
     async def close(self) -> None:
@@ -145,9 +147,10 @@ class PostOffice:
         try:
             await asyncio.shield(line.opening)
             async for envelope in line.mediator.receive():
-                if envelope.recipient == self._mailbox.owner and not self._was_seen(envelope):
-                    if await self._deliver(envelope, line.name):
-                        await line.mediator.discard(envelope)
+                if envelope.recipient != self._mailbox.owner or self._was_seen(envelope):
+                    continue
+                if await self._deliver(envelope, line.name):
+                    await line.mediator.discard(envelope)
         except HolepunchError as error:
             line.failure = error
             log.info("mediator failed", mediator=line.name, reason=error)

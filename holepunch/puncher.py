@@ -292,9 +292,7 @@ class Puncher:
         for url in peer.mediators:
             self._post_office.add(url)
         options = await self._options(self._urls(peer), timeout=None)
-        agent = Agent(
-            self._identity, peer.id, options, **self._clockwork(), peer_name=peer.name, invitation=invitation
-        )
+        agent = Agent(self._identity, peer.id, options, **self._clockwork(), peer_name=peer.name, invitation=invitation)
         return self._begin(agent)
 
     async def _await_glare(self, session: Session, invitations: "asyncio.Queue[Invitation]") -> Invitation:

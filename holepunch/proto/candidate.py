@@ -109,15 +109,14 @@ def host_candidates(interfaces: Iterable[Interface], port_v4: int, port_v6: int)
         scope = scope_of(interface.host)
         if not port or scope in (Scope.LINK, Scope.RESERVED):
             continue
-        (loopback if scope is Scope.LOOPBACK else site).append(
-            Candidate(CandidateKind.HOST, (interface.host, port))
-        )
+        (loopback if scope is Scope.LOOPBACK else site).append(Candidate(CandidateKind.HOST, (interface.host, port)))
     return site or loopback
 
 
 def share_network(local: Sequence[Candidate], remote: Sequence[Candidate]) -> bool:
-    """Tells whether two peers may be on one network: they leave it by the same outer address, or
-    neither has any address that reaches the Internet.
+    """Tells whether two peers may be on one network.
+
+    They may when they leave it by the same outer address, or when neither has any that reaches the Internet.
     """
 
     def outer(candidates: Sequence[Candidate]) -> set[str]:

@@ -100,6 +100,7 @@ class CheckList:
         Args:
             remote: already filtered (holepunch.proto.candidate.admissible).
             sockets: our sockets by number; True for one of IPv6.
+            now: seconds.
             low_ttl: the TTL to prime with while we wait; None to check at once.
         """
         self.low_ttl = low_ttl

@@ -118,9 +118,9 @@ class Gatherer:
         mapping, allocation = Mapping.UNKNOWN, Allocation.UNKNOWN
         port = self.sockets.get(self._v4, ("", 0))[1]
         outer = set(answers.values())
-        if outer and all((i.host, port) in outer for i in self._interfaces if scope_of(i.host) is Scope.GLOBAL):
-            if any(scope_of(i.host) is Scope.GLOBAL and not is_ipv6(i.host) for i in self._interfaces):
-                mapping = Mapping.NONE
+        inner = {(i.host, port) for i in self._interfaces if scope_of(i.host) is Scope.GLOBAL and not is_ipv6(i.host)}
+        if outer and outer <= inner:
+            mapping = Mapping.NONE
         if mapping is Mapping.UNKNOWN and len(outer) > 1:
             by_host: dict[str, set[Address]] = {}
             for server, mapped in answers.items():
@@ -292,9 +292,8 @@ class Gatherer:
         # One server with two addresses (RFC 5780) stands for two where no second one is configured.
         other = other_address(outcome.response)
         lonely = len({server[0] for server in self._servers_for(transaction.local)}) == 1
-        if lonely and other is not None and other not in answers and len(answers) == 1 and not self.is_done:
-            if is_ipv6(other[0]) == (transaction.local == self._v6):
-                self._ask(transaction.local, other, now)
+        if lonely and other is not None and len(answers) == 1 and not self.is_done:
+            self._ask(transaction.local, other, now)
         self._announce()
 
     def _announce(self) -> None:

@@ -111,8 +111,7 @@ def explain(situation: Situation, *, heard: bool) -> tuple[str, str]:
     if local.is_dependent or remote.is_dependent:
         whose, other = ("this side's", "the peer's") if local.is_dependent else ("the peer's", "this side's")
         return (
-            f"{whose} NAT gives every destination another port (endpoint-dependent mapping), and {other} NAT "
-            "lets in only the port it knows",
+            f"{whose} NAT gives every destination another port (endpoint-dependent), and {other} lets in only one",
             f"Forward a UDP port on {other} router and use --bind with that port there, use IPv6, or use a relay.",
         )
     if not _outer_hosts(situation.remote_candidates) and not share_network(
