@@ -11,6 +11,9 @@ from .host import Host, SimSocket
 # A machine that goes on asking in one breath is at fault; 256 sockets are the most an honest one opens.
 _ROUNDS_PER_WAKE = 1024
 
+Filter = Callable[[int, bytes, Address], bool]
+"""Takes (local, data, remote); True where it kept the datagram."""
+
 
 class SimDriver:
     """Drives one machine in virtual time.
@@ -32,6 +35,8 @@ class SimDriver:
         self.machine = machine
         self.sockets: dict[int, SimSocket] = {}
         """The machine's open sockets by its own number."""
+        self.filter: Filter | None = None
+        """Sees datagrams before the machine does, and may keep them."""
         self.events: deque[object] = deque()
         """The machine's events, except OpenSocket and CloseSocket, oldest first."""
         self.unsent = 0
@@ -124,7 +129,9 @@ class SimDriver:
         machine, clock = self.machine, self._clock
 
         def on_datagram(data: bytes, remote: Address) -> None:
-            if not self._closed and self.sockets.get(local) is socket:
+            if self._closed or self.sockets.get(local) is not socket:
+                return
+            if self.filter is None or not self.filter(local, data, remote):
                 machine.receive_datagram(data, remote, clock.now, local)
                 self.wake()
 
