@@ -205,14 +205,19 @@ class Lab:
         self.carriers.append(carrier)
         return carrier
 
-    def public(self, name: str = "", *, addresses: int = 1) -> Host:
-        """Adds a server with public addresses, and IPv6, that nothing is in front of."""
+    @property
+    def servers(self) -> Site:
+        """The site of the public servers; it is built when first asked for."""
         if self._servers is None:
             plan = self._next_plan()
             self._servers = Site(
                 self.cable, self.prefix, "servers", kind_named("public"), plan, ipv6="open", segment=CORE, seed=0
             )
-        return self._servers.host(name or f"server{len(self._servers.hosts) + 1}", addresses=addresses)
+        return self._servers
+
+    def public(self, name: str = "", *, addresses: int = 1) -> Host:
+        """Adds a server with public addresses, and IPv6, that nothing is in front of."""
+        return self.servers.host(name or f"server{len(self.servers.hosts) + 1}", addresses=addresses)
 
     @property
     def stun(self) -> list[str]:
