@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from ...errors import WireError
 from ..address import Scope, is_ipv6, scope_of
 from ..machine import Address, CloseSocket, Entropy, IcmpError, OpenSocket, Transmit
-from .message import MessageClass, binding_request, decode_message, mapped_address, other_address
+from .message import MessageClass, binding_request, decode_message, is_usable_other, mapped_address, other_address
 from .transaction import Answered, GaveUp, Transaction
 
 MAX_TTL = 12  # beyond all home networks and most carriers; 25 new 5-tuples in all
@@ -230,10 +230,8 @@ class HopsProbe:
 
     def _start_asking(self, server: Address, other: Address, now: float) -> None:
         """Begins the method of replies with one server; a lying one is not used."""
-        if other[0] == server[0] or not other[1] or is_ipv6(other[0]) != (self._family == 6):
+        if not is_usable_other(server, other):
             return
-        if scope_of(other[0]) in _OWN_SIDE and scope_of(server[0]) not in _OWN_SIDE:
-            return  # somebody wants us to knock on doors in our own network
         self._pair = server, other
         self._asked = now
         self._ask(range(self._max_ttl + 1))

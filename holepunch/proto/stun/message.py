@@ -16,6 +16,7 @@ import zlib
 from dataclasses import dataclass
 
 from ...errors import WireError
+from ..address import Scope, is_ipv6, scope_of
 from ..machine import Address
 from ..wire import Reader, Writer
 from .attributes import (
@@ -172,6 +173,14 @@ def other_address(message: Message) -> Address | None:
         if (value := message.get(kind)) is not None:
             return decode_mapped_address(value)
     return None
+
+
+def is_usable_other(server: Address, other: Address) -> bool:
+    """Tells whether a server's other address may be asked: it is another, and not one that we should not knock at."""
+    if other[0] == server[0] or not other[1] or is_ipv6(other[0]) != is_ipv6(server[0]):
+        return False
+    # A server out there must not make us send into our own network.
+    return scope_of(other[0]) in (scope_of(server[0]), Scope.GLOBAL)
 
 
 def response_origin(message: Message) -> Address | None:

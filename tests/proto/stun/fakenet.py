@@ -23,7 +23,7 @@ class FakeNat:
     """One NAT by RFC 4787.
 
     `clash`: an unsolicited datagram takes the tuple, as plain Linux masquerade does when INPUT accepts
-    it: what we send to its sender afterwards leaves from another port.
+    it: what we send to its sender afterwards leaves from another port.  `strict`: it costs the mapping.
     """
 
     def __init__(
@@ -37,10 +37,12 @@ class FakeNat:
         lifetime: float = 120.0,
         delta: int = 1,
         clash: bool = False,
+        strict: bool = False,
         seed: int = 1,
     ) -> None:
         self.mapping, self.filtering, self.allocation = mapping, filtering, allocation
         self.host, self.hairpin, self.lifetime, self.clash = host, hairpin, lifetime, clash
+        self.strict = strict
         self.random = random.Random(seed)
         self.delta = delta
         self.next_port = 20000
@@ -93,6 +95,9 @@ class FakeNat:
             return self.owners[port]
         if self.clash:
             self.taken.add((port, remote))
+        if self.strict:
+            self.ports = {key: known for key, known in self.ports.items() if known != port}
+            self.used[port] = -self.lifetime - 1  # the port itself stays out of use
         return None
 
 
