@@ -35,7 +35,8 @@ MAX_CAPABLE = 2  # servers with another address that are asked for more
 SAMPLES = 10  # extra sockets: enough to tell counting from a block from chance
 SPACING = 0.01  # seconds between them, so that their order here is their order at the NAT
 RTO = 0.2  # seconds; the first request, when distances are unknown
-PATIENCE = 3.0  # seconds a step takes at most, whatever is lost
+PATIENCE = 3.0  # seconds a step takes at most, whatever is lost, and PATIENCE_RTT round trips more
+PATIENCE_RTT = 8  # two questions, one after the other, are given up after little more
 _SAMPLE, _FILTER, _HOPS = 1, 40, 100  # where the numbers of their sockets begin
 
 
@@ -186,7 +187,7 @@ class BehaviourProbe:
             Step.AFTERMATH: self._ask_aftermath,
             Step.DONE: self._finish,
         }
-        self.step, self._step_began, self._step_ends = step, now, now + PATIENCE
+        self.step, self._step_began, self._step_ends = step, now, now + PATIENCE + PATIENCE_RTT * self._questions.rtt
         self._events.append(StepBegun(step))
         begin[step](now)
 
