@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...errors import NetworkError
+from ...proto.address import format_address
 from ..simnet.behaviour import Behaviour
 from ..simnet.kinds import Kind, kind_named
 from . import namespace
@@ -82,7 +83,7 @@ class Lab:
         self._core_hops = core_hops
         self._seed = seed
         self._servers: Site | None = None
-        self._stun: Host | None = None
+        self._stun: list[str] = []
         self._used = 0
         self._cable: Cable | None = None
 
@@ -167,7 +168,7 @@ class Lab:
             ipv6=("firewall" if what.ipv6 else "") if ipv6 is None else ipv6,
             timeout=mapping_timeout,
             segment=carrier.segment if carrier else CORE,
-            behind_carrier=carrier is not None,
+            carrier=carrier.router if carrier else None,
             seed=self._seed_for(plan),
         )
         self.sites.append(site)
@@ -221,22 +222,35 @@ class Lab:
 
     @property
     def stun(self) -> list[str]:
-        """The STUN server's two addresses (RFC 5780), `HOST:PORT`, primary first.
+        """STUN servers, `HOST:PORT`: the two addresses of one that knows RFC 5780, and a plain one.
 
-        The server is started when this is first asked for.
+        They are started when they are first asked for.
 
         Raises:
-            NetworkError: it cannot be.
+            NetworkError: they cannot be.
         """
-        if self._stun is None:
-            host = self.public("stun", addresses=2)
-            argv = [sys.executable, "-m", "holepunch.testing.stunserver", "--port", str(STUN_PORT)]
-            argv += ["--address", host.addresses[0], "--other-address", host.addresses[1]]
-            process = host.popen(argv, stdout=subprocess.PIPE)
-            if not process.stdout or process.stdout.readline().strip() != "ready":
+        self._start_stun()
+        return self._stun[:3]
+
+    @property
+    def stun6(self) -> list[str]:
+        """A STUN server over IPv6, `[HOST]:PORT`; started like the others."""
+        self._start_stun()
+        return self._stun[3:]
+
+    def _start_stun(self) -> None:
+        if self._stun:
+            return
+        full, plain = self.public("stun", addresses=2), self.public("stun2")
+        wanted = [(full, [full.addresses[0], "--other-address", full.addresses[1]])]
+        wanted += [(plain, [plain.address]), (full, [full.addresses6[0]])]
+        program = [sys.executable, "-m", "holepunch.testing.stunserver", "--port", str(STUN_PORT), "--address"]
+        processes = [host.popen([*program, *arguments], stdout=subprocess.PIPE) for host, arguments in wanted]
+        for process in processes:
+            if process.stdout is None or process.stdout.readline().strip() != "ready":
                 raise NetworkError(f"the laboratory's STUN server ended with status {process.wait()}")
-            self._stun = host
-        return [f"{address}:{STUN_PORT}" for address in self._stun.addresses]
+        addresses = [*full.addresses, plain.address, *full.addresses6]
+        self._stun = [format_address((address, STUN_PORT)) for address in addresses]
 
     def change(self, **changes: float) -> None:
         """Changes conditions of the core from now on: `lab.change(loss=0.5)`."""
@@ -253,7 +267,7 @@ class Lab:
         sites = [*self.sites, *([self._servers] if self._servers else [])]
         return {
             "conditions": self.conditions.to_dict(),
-            "stun": self.stun if self._stun else [],
+            "stun": self._stun,
             "sites": [site.describe() for site in sites],
         }
 

@@ -19,6 +19,7 @@ class Site:
         name: its name in the laboratory.
         kind: what its router does.
         router: its router.
+        carrier: the carrier's NAT in front of it, if any.
         hosts: its hosts, in the order they were added.
     """
 
@@ -35,22 +36,28 @@ class Site:
         network: str = "",
         ipv6: str = "",
         timeout: float | None = None,
-        behind_carrier: bool = False,
+        carrier: Router | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
+        self.carrier = carrier
         self.hosts: list[Host] = []
         self._prefix = prefix
         routed = kind.ipv4 is None or kind.ipv4.mapping is Mapping.NONE
         self._networks = [plan.routed, plan.other_routed] if routed else [network or plan.private]
         self._network6 = plan.routed6 if ipv6 else ""
-        outer = plan.subscriber if behind_carrier else plan.outer
+        outer = plan.subscriber if carrier else plan.outer
         self.router = Router(cable, f"{name}.router", f"{prefix}{name}.router", kind.ipv4, outer)
         reached = [f"{outer}/32", *(self._networks if routed else [])]
         if ipv6:
             reached += [f"{plan.outer6}/128", plan.routed6]
         self.router.build(segment, reached, timeout=timeout, outer6=plan.outer6 if ipv6 else "", ipv6=ipv6, seed=seed)
         self.router.add_lan([_nth(each, 1) for each in [*self._networks, *self._inner6]])
+
+    @property
+    def routers(self) -> list[Router]:
+        """What stands between its hosts and the core, the nearest first."""
+        return [self.router, *([self.carrier] if self.carrier else [])]
 
     @property
     def _inner6(self) -> list[str]:
