@@ -38,6 +38,8 @@ class Attempt:
 
     began: float
     peer: str = ""
+    is_invited: bool = False
+    """Whether the peer asked us; its invitation came before the attempt began."""
     candidates: dict[Address, str] = field(default_factory=dict)
     seen_by: list[float] = field(default_factory=list)
     """Round trips to the STUN servers that answered."""
@@ -60,9 +62,9 @@ class Attempt:
 
     def take(self, event: events.Event) -> None:
         """Learns from one event."""
-        match event:
-            case events.Started() | events.OfferReceived() if event.peer:
-                self.peer = event.peer
+        if isinstance(event, events.Started | events.OfferReceived) and event.peer:
+            self.peer = event.peer
+            self.is_invited = self.is_invited or (isinstance(event, events.Started) and event.role == "accept")
         match event:
             case events.CandidateFound():
                 self.candidates[event.address] = event.kind
@@ -123,21 +125,22 @@ class Attempt:
 
     def offer(self) -> tuple[Mark, Text]:
         """Returns the line about the offers and the mediators that carry them."""
-        text = Text(overflow="fold")
+        text = Text("invited by the peer" if self.is_invited else "")
         for kind, mediators in self.sent.items():
             text.append(f"{'; ' if text else ''}{kind} sent by ").append(", ".join(mediators), "cyan")
         if self.received:
             text.append(f"{'; ' if text else ''}{self.received.kind} received by ")
             text.append(self.received.mediator, "cyan")
             text.append(f" ({count(self.received.candidates, 'candidate')})", "dim")
-        elif self.sent:
+        elif self.sent and not self.is_invited:
             text.append("; waiting for the answer", "dim")
         for mediator, reason in self.trouble.items():
             text.append(f"{'; ' if text else ''}{mediator}: {reason}", "yellow")
         if self.refused and not self.received:
             text.append(f"{'; ' if text else ''}refused: {self.refused}", "yellow")
         begun = bool(self.sent or self.received or self.trouble)
-        return (Mark.DONE if self.received else self._unless_over() if begun else Mark.IDLE), text
+        is_done = self.received or (self.is_invited and self.sent)
+        return (Mark.DONE if is_done else self._unless_over() if begun else Mark.IDLE), text
 
     def path(self) -> tuple[Mark, Text]:
         """Returns the line about the punch and the path."""

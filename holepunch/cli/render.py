@@ -95,7 +95,7 @@ class PlainRenderer:
 
     def learn(self, event: events.Event) -> None:
         """Learns the peer's name, so that later lines of its session can begin with it."""
-        if isinstance(event, events.OfferReceived) and event.session:
+        if isinstance(event, events.Started | events.OfferReceived) and event.session and event.peer:
             self._peers[event.session] = event.peer
 
     def say(self, line: str) -> None:

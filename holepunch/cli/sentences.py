@@ -25,7 +25,9 @@ def count(number: int, noun: str) -> str:
 
 
 def _started(event: events.Started) -> str:
-    return f"connecting to {event.peer}" if event.role == "connect" else "accepting peers"
+    if event.role == "connect":
+        return f"connecting to {event.peer}"
+    return f"invited by {event.peer}" if event.peer else "accepting peers"
 
 
 def _gathered(event: events.Gathered) -> str:
@@ -47,7 +49,7 @@ def _exited(event: events.CommandExited) -> str:
 
 # The type of an event, the level from which it is shown, and its sentence.
 _SENTENCES: dict[type[events.Event], tuple[int, Callable[[Any], str]]] = {
-    events.Started: (VERBOSE, _started),
+    events.Started: (ALWAYS, _started),
     events.StunAnswered: (
         VERBOSE,
         lambda e: f"{format_address(e.server)} sees us as {format_address(e.mapped)} ({duration(e.rtt)})",
