@@ -118,6 +118,10 @@ class CertificateFiles(Protocol):
     def key_path(self) -> Path:
         """Its private key, PEM, 0600."""
 
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the certificate in DER, 32 bytes."""
+
 
 class CertificateHome(Protocol):
     """Where the certificate lives (holepunch.home.Home)."""
@@ -194,15 +198,19 @@ def expand(argv: Sequence[str], endpoints: Endpoints) -> list[str]:
 
 
 def environment(
-    session: CommandSession, endpoints: Endpoints, home: CertificateHome | None, base: Mapping[str, str]
+    session: CommandSession, endpoints: Endpoints, mode: Mode, home: CertificateHome | None, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """Returns the command's environment: `base` and what the session adds."""
+    """Returns the command's environment: `base` and what the session adds.
+
+    Fingerprints are written as OpenVPN and OpenSSL do: `AB:CD:...`.
+    """
     added = {
         "INNER": format_address(endpoints.inner),
         "OUTER": format_address(endpoints.outer),
         "PEER": format_address(endpoints.peer),
         "PEER_NAME": endpoints.peer_name,
         "ROLE": endpoints.role,
+        "MODE": mode.value,
         "PATH": session.path,
         "SESSION": session.id,
         "SECRET": session.secret.hex(),
@@ -210,10 +218,11 @@ def environment(
     if home is not None:
         certificate = home.certificate()
         added |= {"CERT": str(certificate.cert_path), "KEY": str(certificate.key_path)}
+        added["FINGERPRINT"] = certificate.fingerprint.hex(":").upper()
     if session.peer_fingerprint:
         added["PEER_FINGERPRINT"] = session.peer_fingerprint.hex(":").upper()
     # Of a holepunch around us nothing may be left over, a number of a socket least of all.
-    ours = {f"HOLEPUNCH_{name}" for name in ("FD", "PEER_FINGERPRINT", "CERT", "KEY")}
+    ours = {f"HOLEPUNCH_{name}" for name in ("FD", "CERT", "KEY", "FINGERPRINT", "PEER_FINGERPRINT")}
     out = {name: value for name, value in base.items() if name not in ours}
     return out | {f"HOLEPUNCH_{name}": value for name, value in added.items()}
 
@@ -318,7 +327,7 @@ class _Launch:
         endpoints = Endpoints(
             inner=inner, outer=session.outer, peer=peer, peer_name=session.peer_name, role=session.role
         )
-        variables = environment(session, endpoints, self.home, os.environ)
+        variables = environment(session, endpoints, self.mode, self.home, os.environ)
         options: dict[str, Any] = {}
         if fd is not None:
             variables["HOLEPUNCH_FD"] = str(fd)

@@ -34,6 +34,7 @@ ENDPOINTS = Endpoints(
 class Files:
     cert_path: Path = Path("/home/of/cert.pem")
     key_path: Path = Path("/home/of/key.pem")
+    fingerprint: bytes = bytes(range(32))
 
 
 class Home:
@@ -163,9 +164,11 @@ async def test_hand_over_closes_our_socket_and_gives_environment_and_arguments(
     assert shown[0].split() == [inner[0], str(inner[1]), "203.0.113.5", "6000", peer[0], str(peer[1])]
     assert shown[1:-1] == [
         "HOLEPUNCH_CERT /home/of/cert.pem",
+        "HOLEPUNCH_FINGERPRINT " + ":".join(f"{byte:02X}" for byte in range(32)),
         "HOLEPUNCH_HOME /elsewhere",
         f"HOLEPUNCH_INNER {inner[0]}:{inner[1]}",
         "HOLEPUNCH_KEY /home/of/key.pem",
+        "HOLEPUNCH_MODE hand-over",
         "HOLEPUNCH_OUTER 203.0.113.5:6000",
         "HOLEPUNCH_PATH direct",
         f"HOLEPUNCH_PEER {peer[0]}:{peer[1]}",
