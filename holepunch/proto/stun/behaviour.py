@@ -91,7 +91,6 @@ class BehaviourProbe:
         self._main = first_local
         self._questions = Questions(entropy, family, host)
         self._began = 0.0
-        self._step_began = 0.0
         self._step_ends = 0.0
         self._inner_port = 0
 
@@ -187,7 +186,7 @@ class BehaviourProbe:
             Step.AFTERMATH: self._ask_aftermath,
             Step.DONE: self._finish,
         }
-        self.step, self._step_began, self._step_ends = step, now, now + PATIENCE + PATIENCE_RTT * self._questions.rtt
+        self.step, self._step_ends = step, now + PATIENCE + PATIENCE_RTT * self._questions.rtt
         self._events.append(StepBegun(step))
         begin[step](now)
 

@@ -129,10 +129,10 @@ class Questions:
 
     def handle_timer(self, now: float) -> None:
         """Retransmits, gives up, and does what was put off."""
-        due = sorted((entry for entry in self._delayed if entry[0] <= now), key=lambda entry: entry[0])
-        self._delayed = [entry for entry in self._delayed if entry[0] > now]
-        for _, action in due:
-            action(now)
+        for entry in sorted(self._delayed, key=lambda entry: entry[0]):
+            if entry[0] <= now and entry in self._delayed:  # an action may clear everything
+                self._delayed.remove(entry)
+                entry[1](now)
         for transaction, _ in self._asked:
             transaction.handle_timer(now)
         self._hand_out(now)
@@ -153,7 +153,7 @@ class Questions:
 
     def _hand_out(self, now: float) -> None:
         """Gives outcomes to those who wait for them; they may ask more."""
-        for transaction, then in list(self._asked):
-            if (outcome := transaction.next_event()) is not None:
-                self._asked.remove((transaction, then))
-                then(outcome, now)
+        for entry in list(self._asked):
+            if entry in self._asked and (outcome := entry[0].next_event()) is not None:  # as above
+                self._asked.remove(entry)
+                entry[1](outcome, now)
