@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Self, TypedDict
 
@@ -24,16 +24,19 @@ from .mediator import Mailbox
 from .net.driver import Driver
 from .net.interfaces import interfaces, source_address
 from .net.resolve import resolve
+from .net.udp import UdpSocket
 from .post import PostOffice
 from .proto.agent import Agent, AgentOptions
 from .proto.candidate import Interface
 from .proto.envelope import Envelope, Kind
 from .proto.events import Event, OfferRefused, Waiting
+from .proto.gather import Gatherer
 from .proto.identity import PeerId
 from .proto.machine import Address, Entropy
 from .proto.offer import Carry
 from .proto.seal import Invitation, open_invite
 from .session import Session
+from .standby import Standby
 
 log = get_logger("puncher")
 
@@ -81,7 +84,9 @@ class Puncher:
         self._servers: asyncio.Task[tuple[Address, ...]] | None = None
         self._sessions: dict[bytes, Session] = {}
         self._arrivals: asyncio.Queue[Session] | None = None
+        self._standby: Standby | None = None
         self._attempts: dict[asyncio.Task[None], PeerId] = {}
+        self._forgetting: set[asyncio.Task[None]] = set()
         self._connecting: dict[bytes, asyncio.Queue[Invitation]] = {}
 
     async def __aenter__(self) -> Self:
@@ -170,6 +175,8 @@ class Puncher:
         if not self._post_office.count:
             raise MediatorError("no mediator is configured", hint="Name one with --mediator URL, or in config.toml.")
         self._arrivals = asyncio.Queue()
+        options = await self._options(tuple(self.settings.mediators), timeout=None)
+        self._standby = Standby(lambda: self._gatherer(options), usable_interfaces)
         self._on_event(Waiting(mediators=self._post_office.count))
         failed = asyncio.create_task(self._post_office.failed.wait())
         try:
@@ -183,20 +190,49 @@ class Puncher:
         finally:
             failed.cancel()
             self._arrivals = None
+            await self._standby.close()
+            self._standby = None
 
     # Making sessions.
 
-    def _begin(self, agent: Agent) -> Session:
+    def _begin(self, agent: Agent, sockets: Mapping[int, UdpSocket] | None = None) -> Session:
         driver = Driver(agent)
+        for local, socket in (sockets or {}).items():
+            driver.adopt(local, socket)
         session = Session(agent, driver, self._post, self._on_event)
         self._sessions[agent.session] = session
+        forgetting = asyncio.create_task(self._forget(session, agent.session))
+        self._forgetting.add(forgetting)
+        forgetting.add_done_callback(self._forgetting.discard)
         agent.start(driver.now)
         driver.wake()
         return session
 
+    async def _forget(self, session: Session, session_id: bytes) -> None:
+        """Drops a session from the list when it is over, so that its port and its memory are free."""
+        await session.closed()
+        self._sessions.pop(session_id, None)
+
+    def _gatherer(self, options: AgentOptions) -> Gatherer:
+        """Makes the gatherer of an acceptor that waits."""
+        return Gatherer(
+            options.servers,
+            usable_interfaces(),
+            os.urandom,
+            bind_host=options.bind_host,
+            bind_port=self._free_port(),
+            hops=options.hops,
+            deadline=options.gather_deadline,
+        )
+
+    def _free_port(self) -> int:
+        """Returns the port of --bind while no session has it, and else 0: the system's choice."""
+        port = self.settings.bind[1] if self.settings.bind else 0
+        return 0 if any(session.is_bound_to(port) for session in self._sessions.values()) else port
+
     async def _options(self, urls: tuple[str, ...], *, timeout: float | None) -> AgentOptions:
         settings = self.settings
-        host, port = settings.bind or ("", 0)
+        host = settings.bind[0] if settings.bind else ""
         servers: tuple[Address, ...] = ()
         if self._servers is not None:
             servers = await asyncio.shield(self._servers)
@@ -205,7 +241,7 @@ class Puncher:
             interfaces=usable_interfaces(),
             source=lambda remote: source_address(remote) or host,
             bind_host=host,
-            bind_port=port,
+            bind_port=self._free_port(),
             hops=0 if settings.punch_hops == "auto" else int(settings.punch_hops),
             latency=self._post_office.latency(urls),
             signals=self._post_office.signals(urls),
@@ -292,8 +328,17 @@ class Puncher:
         for url in peer.mediators:
             self._post_office.add(url)
         options = await self._options(self._urls(peer), timeout=None)
-        agent = Agent(self._identity, peer.id, options, **self._clockwork(), peer_name=peer.name, invitation=invitation)
-        return self._begin(agent)
+        gatherer, sockets = (self._standby.take() if self._standby else None) or (None, {})
+        agent = Agent(
+            self._identity,
+            peer.id,
+            options,
+            **self._clockwork(),
+            peer_name=peer.name,
+            invitation=invitation,
+            gatherer=gatherer,
+        )
+        return self._begin(agent, sockets)
 
     async def _await_glare(self, session: Session, invitations: "asyncio.Queue[Invitation]") -> Invitation:
         """Returns the peer's own invitation, where it is the one that stands: the higher session id."""

@@ -21,7 +21,7 @@ from .net.driver import Driver
 from .net.udp import UdpSocket
 from .proto.agent import Agent, OffersWaiting, State
 from .proto.envelope import Envelope
-from .proto.events import Event, PathSelected
+from .proto.events import Event, PathSelected, SessionClosed
 from .proto.machine import Address
 from .proto.offer import Carry
 from .proto.packet import LENGTH, Opener, Sealer
@@ -139,6 +139,12 @@ class Session:
     def is_up(self) -> bool:
         """Whether there is a path now."""
         return self._agent.state is State.ESTABLISHED
+
+    def is_bound_to(self, port: int) -> bool:
+        """Whether one of our sockets, or the command that has it now, is bound to a port."""
+        if self._endpoints is not None and self._endpoints[0][1] == port:
+            return not self._pump_task.done() or self._is_gone
+        return any(socket.address[1] == port for socket in self._driver.sockets.values())
 
     # Waiting.
 
@@ -271,9 +277,9 @@ class Session:
         self._agent.close(self._driver.now)
         self._driver.wake()
         # The last datagrams leave, and the last envelopes are posted, before everything is torn down.
+        await asyncio.wait([self._pump_task])
         while self._posting:
             await asyncio.wait(set(self._posting))
-        await asyncio.wait([self._pump_task])
 
     # How it is done.
 
@@ -296,7 +302,7 @@ class Session:
         self._is_gone = True
         agent.release()
         socket = self._driver.release(agent.local)
-        self._driver.wake()
+        self._driver.close()
         return socket
 
     async def _quiet(self) -> None:
@@ -335,7 +341,7 @@ class Session:
                         self._moved()
                     self._on_event(event)
                 self._changed.set()
-                if self._agent.state is State.CLOSED and event_is_last(event):
+                if isinstance(event, SessionClosed):
                     break
         except HolepunchError as error:
             log.warning("session failed", session=self._agent.name, reason=error)
@@ -406,8 +412,3 @@ class Session:
             self._queue.append(data)
             self._changed.set()
         return True
-
-
-def event_is_last(event: object) -> bool:
-    """Tells whether an event is the one that ends a session."""
-    return isinstance(event, Event) and event.name == "closed"

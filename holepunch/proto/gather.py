@@ -164,6 +164,8 @@ class Gatherer:
                 self._hops_probe.socket_opened(local, address, now)
                 self._collect_hops(now)
             return
+        if local in self.sockets:
+            return  # it was handed on, with all that is known of it
         self._pending.discard(local)
         self.sockets[local] = address
         self._ask_all(local, now)
@@ -237,7 +239,10 @@ class Gatherer:
 
     def keep_alive(self, now: float, *, on: bool = True) -> None:
         """Starts or stops refreshing the mappings every KEEPALIVE seconds, outbound (RFC 4787, REQ-6)."""
-        self._keepalive_at = now + self._next_keepalive() if on and self.answered else None
+        if not (on and self.answered):
+            self._keepalive_at = None
+        elif self._keepalive_at is None:
+            self._keepalive_at = now + self._next_keepalive()
 
     def stop(self, now: float) -> None:
         """Ends measuring and refreshing; the sockets stay."""
