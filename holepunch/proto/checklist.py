@@ -127,6 +127,16 @@ class CheckList:
                 path.begin(now)
         self._send_due(now)
 
+    def knock(self, now: float) -> int:
+        """Sends one packet of full TTL to each address that was not heard, and goes on waiting; returns how many.
+
+        A peer whose mail is slow cannot answer yet, and hears the next one.
+        """
+        silent = [path for path in self._paths.values() if not path.is_heard and path.unanswered < MAX_UNANSWERED]
+        for path in silent:
+            self._send(path, now, want=True)
+        return len(silent)
+
     def set_ready(self, now: float) -> None:
         """Tells the peer that our user is ready, until is_ready_known."""
         if self._ready_from is None:

@@ -41,6 +41,10 @@ class Strategy:
     """New 5-tuples it may cost us."""
     expected: float
     """Share of the attempts to which it applies that it is expected to open."""
+    times: int = 1
+    """How often the step is taken."""
+    interval: float = 0.0
+    """Seconds between one time and the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,12 @@ CHECK, PRIME, START, SEND_ANYWAY = "check", "prime", "start", "send-anyway"
 # Plain checks need three packets.  When they have not come through after this long the peer's mapping
 # or filter is in the way, and it must send first: START tells it that it may.
 START_DELAY = 0.3  # seconds
-# An acceptor that nobody can reach at the address it offered gains nothing by waiting for ever.
+# An acceptor that nobody can reach at the address it offered gains nothing by waiting for ever.  When the
+# mail is slow the inviter knows our keys only a minute later, and then tries for 20 s: it must hear us in
+# that time, twice or more.  Eighteen packets stay below what an address that never answers may get.
 SEND_ANYWAY_DELAY = 10.0  # seconds
+SEND_ANYWAY_TIMES = 18
+SEND_ANYWAY_INTERVAL = 8.0  # seconds
 
 STRATEGIES = (
     # S0, the waiting half: opens our own NAT towards the peer without reaching the peer's.
@@ -80,13 +88,20 @@ STRATEGIES = (
         delay=lambda _: SEND_ANYWAY_DELAY,
         tuples=16,
         expected=0.9,
+        times=SEND_ANYWAY_TIMES,
+        interval=SEND_ANYWAY_INTERVAL,
     ),
 )
 
 
 def plan(situation: Situation) -> tuple[Step, ...]:
     """Returns the steps of an attempt, earliest first."""
-    steps = [Step(row.name, row.delay(situation), row.tuples) for row in STRATEGIES if row.applies(situation)]
+    steps = [
+        Step(row.name, row.delay(situation) + number * row.interval, row.tuples if number == 0 else 0)
+        for row in STRATEGIES
+        if row.applies(situation)
+        for number in range(row.times)
+    ]
     return tuple(sorted(steps, key=lambda step: step.at))
 
 
