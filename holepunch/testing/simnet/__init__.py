@@ -1,5 +1,6 @@
 """An internet in memory: virtual time, NATs by RFC 4787, and the same run for the same seed."""
 
+from .attempt import Outcome, Scene, attempt, finish, prepare
 from .behaviour import FIREWALL, LINUX, Behaviour, Unsolicited
 from .clock import Clock
 from .driver import SimDriver
@@ -10,6 +11,7 @@ from .link import Link
 from .mediator import SimMediator
 from .nat import Nat
 from .network import Attachment, Network
+from .peer import SimPeer, SimSession
 from .stun import StunServer
 from .table import Counters
 from .topologies import Conditions, World, build, build_relation
@@ -32,14 +34,21 @@ __all__ = [
     "Link",
     "Nat",
     "Network",
+    "Outcome",
+    "Scene",
     "SimDriver",
     "SimMediator",
+    "SimPeer",
+    "SimSession",
     "SimSocket",
     "StunServer",
     "Trace",
     "Unsolicited",
     "World",
+    "attempt",
     "build",
     "build_relation",
     "expected",
+    "finish",
+    "prepare",
 ]

@@ -18,7 +18,7 @@ from dataclasses import replace
 from ...errors import AuthenticationError, HolepunchError, WireError
 from ...proto.agent import Agent, AgentOptions, OffersWaiting, State
 from ...proto.envelope import Envelope, Kind
-from ...proto.events import Event, OfferRefused, PathSelected
+from ...proto.events import Event, PathSelected
 from ...proto.identity import Identity, PeerId
 from ...proto.machine import Address
 from ...proto.seal import Invitation, open_invite
@@ -289,8 +289,3 @@ class SimPeer:
         session = self._begin(sender, invitation)
         self.arrivals.append(session)
         self.on_session(session)
-
-
-def refusals(session: SimSession) -> list[str]:
-    """Returns why offers were refused in a session."""
-    return [event.reason for _, event in session.log if isinstance(event, OfferRefused)]
