@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from ...errors import NetworkError
+from ...errors import ConfigurationError, NetworkError
 from ..simnet.behaviour import Behaviour
 from .conditions import Conditions
 from .engine import behaviour_to_dict
@@ -88,7 +88,7 @@ def ensure_tun() -> None:
     """Checks that this machine has what the wire needs.
 
     Raises:
-        NetworkError: there is no /dev/net/tun.
+        ConfigurationError: there is no /dev/net/tun.
     """
     if not os.path.exists("/dev/net/tun"):
-        raise NetworkError("this machine has no /dev/net/tun", hint="Load the kernel module: modprobe tun.")
+        raise ConfigurationError("this machine has no /dev/net/tun", hint="Load the kernel module: modprobe tun.")

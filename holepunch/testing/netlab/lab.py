@@ -17,7 +17,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from ...errors import NetworkError
+from ...errors import ConfigurationError, NetworkError
 from ...proto.address import format_address
 from ..simnet.behaviour import Behaviour
 from ..simnet.kinds import Kind, kind_named
@@ -59,7 +59,7 @@ class Lab:
         seed: of chance on the wire and in user-space NATs; None: another each time.
 
     Raises:
-        NetworkError: not root, or the kernel lacks something.
+        ConfigurationError: we are not root, or the kernel lacks something.
     """
 
     def __init__(
@@ -291,8 +291,8 @@ def ensure_possible() -> None:
     """Checks that a laboratory can be built here.
 
     Raises:
-        NetworkError: we are not root, or the kernel lacks TUN devices.
+        ConfigurationError: we are not root, or the kernel lacks TUN devices.
     """
     ensure_tun()
     if os.geteuid() != 0:
-        raise NetworkError("the laboratory makes network namespaces, which needs root", hint="Run it with sudo.")
+        raise ConfigurationError("the laboratory makes network namespaces, which needs root", hint="Run it with sudo.")
