@@ -79,17 +79,18 @@ class LongPoll:
 
     async def _next(self, owner: bytes, cursor: int, wait: float) -> list[Delivery]:
         """Returns what comes after the cursor as soon as there is something; nothing when the time is over."""
+        deadline = asyncio.get_running_loop().time() + wait
         with self._mailboxes.reading(owner) as reader:
-            try:
-                async with asyncio.timeout(wait):
-                    while not self._mailboxes.stopping:
+            while True:
+                reader.changed.clear()
+                found = await self._mailboxes.fetch(owner, cursor)
+                if found or self._mailboxes.stopping:
+                    return found
+                try:
+                    async with asyncio.timeout_at(deadline):
                         await reader.changed.wait()
-                        reader.changed.clear()
-                        if found := await self._mailboxes.fetch(owner, cursor):
-                            return found
-            except TimeoutError:
-                pass
-        return []
+                except TimeoutError:
+                    return []
 
     async def _answered(self, request: Request, answer: Callable[[bytes, bytes], Awaitable[Response]]) -> Response:
         """Who is it, may it, then what it asked; and the next challenge."""

@@ -47,12 +47,19 @@ def envelope(number: int, recipient: Identity = ALICE, *, body: bytes = b"sealed
     )
 
 
+class Url(str):
+    """A hub's URL, and the hub behind it."""
+
+    __slots__ = ("mailboxes", "server")
+
+
 @contextlib.asynccontextmanager
-async def running_hub(state: Path, *, port: int = 0, **options) -> AsyncIterator[str]:
-    """Runs a hub in this event loop; gives its URL."""
+async def running_hub(state: Path, *, port: int = 0, **options) -> AsyncIterator[Url]:
+    """Runs a hub in this event loop."""
     options.setdefault("limits", Limits(login_rate=UNHURRIED))
     service = WebService(WebOptions(listen=("127.0.0.1", port), state=str(state), **options))
-    (url,) = await service.start()
+    url = Url((await service.start())[0])
+    url.mailboxes, url.server = service._mailboxes, service._server
     try:
         yield url
     finally:
