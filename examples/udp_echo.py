@@ -19,15 +19,17 @@ peer = (peer_ip, int(peer_port))
 sock = socket.socket(socket.AF_INET6 if ":" in inner_ip else socket.AF_INET, socket.SOCK_DGRAM)
 sock.bind((inner_ip, int(inner_port)))
 
+data = b""
 if os.environ["HOLEPUNCH_ROLE"] == "accept":
-    sock.settimeout(15)  # nobody says good-bye in UDP
+    sock.settimeout(15)  # the good-bye may be lost
     try:
-        while True:
+        while data != b"bye":
             data, source = sock.recvfrom(65535)
             if source[:2] == peer:  # anybody may send to an open port
                 sock.sendto(data, source)
     except TimeoutError:
-        sys.exit(0)
+        pass
+    sys.exit()
 
 answers = 0
 sock.settimeout(1)
@@ -41,4 +43,5 @@ for number in range(5):
         print(f"{os.environ['HOLEPUNCH_PEER_NAME']} answered in {(time.monotonic() - start) * 1000:.1f} ms")
     except OSError:  # a timeout, or the peer's command is not up yet
         print(f"no answer to ping {number}")
+sock.sendto(b"bye", peer)
 sys.exit(0 if answers else 1)

@@ -152,7 +152,7 @@ def test_udp_echo_answers_and_measures() -> None:
     out, _ = connect.communicate(timeout=30)
     assert connect.returncode == 0
     assert "remote answered in" in out
-    accept.kill()
+    assert accept.wait(5) == 0  # it heard the good-bye, and did not wait for silence
     accept.communicate()
 
 
