@@ -117,9 +117,7 @@ def report(results: list[tuple[Cell, Outcome]], seconds: float) -> int:
         tuples = [outcome.tuples for outcome in openable if outcome.opened]
         if packets:
             print(f"  punch packets of both sides: median {statistics.median(packets):.0f}, most {max(packets)}")
-            print(
-                f"  new 5-tuples of both sides with measuring: median {statistics.median(tuples):.0f}, most {max(tuples)}"
-            )
+            print(f"  new 5-tuples of both sides: median {statistics.median(tuples):.0f}, most {max(tuples)}")
             print(f"  most flows in one NAT at once: {max(outcome.entries for outcome in openable)}")
         print(f"  attempts in which an early packet cost a mapping: {sum(o.damage > 0 for o in openable if o.opened)}")
     if closed:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...proto.agent import AgentOptions, State
 from .internet import Internet
-from .kinds import RELATIONS
+from .kinds import RELATIONS, Kind
 from .mediator import SimMediator
 from .peer import SimPeer, SimSession
 from .table import Counters
@@ -69,8 +69,8 @@ class Scene:
 
 
 def prepare(
-    kind_a: str,
-    kind_b: str,
+    kind_a: str | Kind,
+    kind_b: str | Kind,
     conditions: Conditions | None = None,
     *,
     latency: float = 0.1,
@@ -92,7 +92,7 @@ def prepare(
     net = Internet(seed)
     world = (
         build_relation(net, kind_a, conditions)
-        if kind_a == kind_b and kind_a in RELATIONS
+        if isinstance(kind_a, str) and kind_a == kind_b and kind_a in RELATIONS
         else build(net, kind_a, kind_b, conditions)
     )
     net.trace = trace
@@ -142,8 +142,8 @@ def finish(scene: Scene) -> Outcome:
 
 
 def attempt(
-    kind_a: str,
-    kind_b: str,
+    kind_a: str | Kind,
+    kind_b: str | Kind,
     conditions: Conditions | None = None,
     *,
     latency: float = 0.1,

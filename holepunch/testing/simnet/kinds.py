@@ -111,19 +111,21 @@ on one LAN; two homes behind one provider's NAT that hairpins, and one that does
 private networks, and whose computers' addresses, are the same."""
 
 
-def kind_named(name: str) -> Kind:
-    """Returns the kind of that name.
+def kind_named(name: str | Kind) -> Kind:
+    """Returns the kind of that name; a kind of one's own is returned as it is.
 
     Raises:
         ConfigurationError: there is none.
     """
+    if isinstance(name, Kind):
+        return name
     try:
         return KINDS[name]
     except KeyError:
         raise ConfigurationError(f"no such kind of site: {name!r}", hint=f"Kinds: {', '.join(KINDS)}.") from None
 
 
-def expected(kind_a: str, kind_b: str) -> bool:
+def expected(kind_a: str | Kind, kind_b: str | Kind) -> bool:
     """Predicts whether plain punching can open a pair of kinds, in either family.
 
     Plain punching: each side sends to what the other announced, answers what it hears where it came

@@ -84,8 +84,8 @@ class World:
         return [server.ipv4 for server in self.servers] + [server.ipv6 for server in self.servers]
 
 
-def build(net: Internet, kind_a: str, kind_b: str, conditions: Conditions | None = None) -> World:
-    """Makes two sites of given kinds (holepunch.testing.simnet.kinds) with a peer at each."""
+def build(net: Internet, kind_a: str | Kind, kind_b: str | Kind, conditions: Conditions | None = None) -> World:
+    """Makes two sites of given kinds (holepunch.testing.simnet.kinds, or one's own) with a peer at each."""
     return _Builder(net, conditions or Conditions()).sites(kind_named(kind_a), kind_named(kind_b))
 
 
@@ -122,7 +122,7 @@ class _Builder:
         """Two sites."""
         a, nats_a = self._site("a", kind_a, self._line_a, f"{_LAN_A}.10")
         b, nats_b = self._site("b", kind_b, self._line_b, f"{_LAN_B}.20")
-        opens = expected(kind_a.name, kind_b.name)
+        opens = expected(kind_a, kind_b)
         return World(self._net, f"{kind_a.name} {kind_b.name}", a, b, opens, self._servers, nats_a, nats_b)
 
     def same_lan(self) -> World:
