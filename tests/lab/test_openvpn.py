@@ -97,11 +97,13 @@ class Machine:
 
 
 @contextmanager
-def linked(tmp_path: Path, *flags: str) -> Iterator[tuple[Lab, Machine, Machine]]:
+def linked(
+    tmp_path: Path, *flags: str, kinds: tuple[str, str] = ("eim-apdf", "strict")
+) -> Iterator[tuple[Lab, Machine, Machine]]:
     """Two machines behind NATs of the kernel, with OpenVPN up between them."""
     with Lab(rtt=0.04) as lab:
         machines = []
-        for name, kind in (("local", "eim-apdf"), ("remote", "strict")):
+        for name, kind in zip(("local", "remote"), kinds, strict=True):
             home = tmp_path / name
             environment = {**os.environ, "HOLEPUNCH_HOME": str(home), "HOLEPUNCH_STUN": " ".join(lab.stun)}
             machines.append(Machine(name, lab.site(kind).host(), home, environment))
@@ -152,4 +154,17 @@ def test_a_router_that_forgets_everything_is_healed_under_openvpn(tmp_path: Path
         # The same OpenVPN, with its keys of before: nobody started anew.
         assert local.said.count("Initialization Sequence Completed") == 1
         assert remote.said.count("Initialization Sequence Completed") == 1
+        copy(remote, local, 1_000_000)
+
+
+def test_a_router_that_comes_back_with_another_outer_port_is_followed(tmp_path: Path) -> None:
+    with linked(tmp_path, "--proxy", kinds=("random-apdf", "eim-adf")) as (lab, local, remote):
+        for _ in range(2):
+            lab.sites[0].router.flush()
+            took = until(lambda: local.pings(local.tunnel()[1]), "a ping after the outer port changed", 60)
+            print(f"random-apdf rebooted: healed after {took:.1f} s")
+        lab.sites[1].router.flush()
+        took = until(lambda: remote.pings(remote.tunnel()[1]), "a ping after the filter forgot", 60)
+        print(f"eim-adf rebooted: healed after {took:.1f} s")
+        assert local.said.count("Initialization Sequence Completed") == 1
         copy(remote, local, 1_000_000)
