@@ -66,8 +66,10 @@ class SimMediator:
                 on_envelope(envelope)
 
     def stop(self, recipient: bytes, on_envelope: OnEnvelope) -> None:
-        """Stops giving a reader anything."""
-        self._readers.get(recipient, []).remove(on_envelope)
+        """Stops giving a reader anything; harmless where it was given nothing."""
+        readers = self._readers.get(recipient, [])
+        if on_envelope in readers:
+            readers.remove(on_envelope)
 
     def _deliver(self, data: bytes) -> None:
         envelope = decode_envelope(data)

@@ -212,9 +212,7 @@ class SimPeer:
         self._book: dict[bytes, str] = {}
         self._seen: set[bytes] = set()
         self._accepts = False
-        self._connecting: set[bytes] = set()
-        for number, mediator in enumerate(self.mediators):
-            mediator.read(self.peer_id.raw, self._reader(f"mediator {number}"))
+        self._readers = [self._reader(f"mediator {number}") for number in range(len(self.mediators))]
 
     @property
     def peer_id(self) -> PeerId:
@@ -227,13 +225,15 @@ class SimPeer:
             self._book[peer.peer_id.raw] = peer.name
 
     def accept(self) -> None:
-        """Answers invitations of those in the book, from now on."""
+        """Answers invitations of those in the book, from now on; those that wait in the mailbox too."""
         self._accepts = True
+        self._read()
 
     def connect(self, peer: "SimPeer") -> SimSession:
         """Begins to connect to a peer; returns the session, which is not up yet."""
-        self._connecting.add(peer.peer_id.raw)
-        return self._begin(peer.peer_id, None)
+        session = self._begin(peer.peer_id, None)
+        self._read()
+        return session
 
     def post(self, envelope: Envelope) -> None:
         """Sends an envelope by every mediator."""
@@ -254,6 +254,12 @@ class SimPeer:
         self.sessions[agent.session] = session
         return session
 
+    def _read(self) -> None:
+        """Reads every mailbox from its beginning, as a process that starts does."""
+        for mediator, reader in zip(self.mediators, self._readers, strict=True):
+            mediator.stop(self.peer_id.raw, reader)
+            mediator.read(self.peer_id.raw, reader)
+
     def _reader(self, mediator: str) -> Callable[[Envelope], None]:
         return lambda envelope: self._receive(envelope, mediator)
 
@@ -261,7 +267,7 @@ class SimPeer:
         session = self.sessions.get(envelope.session)
         if session is not None:
             session.deliver(envelope, mediator)
-        elif envelope.kind is Kind.INVITE and (self._accepts or self._connecting):
+        elif envelope.kind is Kind.INVITE:
             try:
                 self._invited(open_invite(envelope, self.identity, self._epoch + self.net.now))
             except (AuthenticationError, WireError) as error:
