@@ -12,9 +12,9 @@ punches anew when it dies; `send` then drops datagrams until there is a path aga
 
 import asyncio
 import socket as socket_module
-from collections import deque
 from collections.abc import Awaitable, Callable
 
+from .datapath import DataPath, Forward
 from .errors import HolepunchError, TraversalError
 from .log import get_logger
 from .net.driver import Driver
@@ -23,13 +23,9 @@ from .proto.agent import Agent, OffersWaiting, State
 from .proto.envelope import Envelope
 from .proto.events import Event, PathSelected, SessionClosed
 from .proto.machine import Address
-from .proto.offer import Carry
-from .proto.packet import LENGTH, Opener, Sealer
-from .proto.stun.message import is_stun
 
 log = get_logger("session")
 
-MAX_QUEUE = 1024  # datagrams waiting for receive(); the oldest are dropped first
 READY_TIMEOUT = 3.0  # seconds to wait for the peer's word before going on without it
 QUIET = 0.05  # seconds, beside half a round trip, after which the peer's READY was the last
 
@@ -53,18 +49,15 @@ class Session:
     ) -> None:
         self.on_move: list[Callable[[Session], None]] = []
         """Called after each change of the selected path."""
-        self.dropped = 0
-        """Datagrams dropped: no path, a full queue, or not from the peer."""
+        self.unsent = 0
+        """Datagrams of ours that were dropped because there was no path."""
         self._agent = agent
         self._driver = driver
         self._post = post
         self._on_event = on_event
         self._endpoints: tuple[Address, Address, Address] | None = None
-        self._queue: deque[bytes] = deque(maxlen=MAX_QUEUE)
         self._changed = asyncio.Event()
-        self._forward: Callable[[memoryview, int], None] | None = None
-        self._sealer: Sealer | None = None
-        self._opener: Opener | None = None
+        self._data = DataPath(agent, driver, self._changed.set)
         self._posting: set[asyncio.Task[None]] = set()
         self._is_gone = False
         self._pump_task = asyncio.create_task(self._pump(), name=f"session {agent.name}")
@@ -123,7 +116,9 @@ class Session:
     @property
     def secret(self) -> bytes:
         """32 bytes that only the two sides know; fresh for each session."""
-        return self._keys(b"secret")
+        if self._agent.keys is None:
+            raise TraversalError("the session has no keys yet")
+        return self._agent.keys.derive(b"secret")
 
     @property
     def peer_fingerprint(self) -> bytes:
@@ -205,13 +200,9 @@ class Session:
         A sealed session adds 32 bytes to it.
         """
         if not self.is_up or self._is_gone:
-            self.dropped += 1
+            self.unsent += 1
             return False
-        if self._agent.options.carry is Carry.SEALED:
-            if self._sealer is None:
-                self._sealer = Sealer(self._keys(b"data i2r" if self._agent.is_inviter else b"data r2i"))
-            data = self._sealer.seal(data)
-        return self.socket().send(data, self.peer)
+        return self.socket().send(self._data.seal(data), self.peer)
 
     async def receive(self) -> bytes:
         """Waits for the next datagram from the peer.
@@ -220,12 +211,12 @@ class Session:
             HolepunchError: the session is over, by a failure.
             EOFError: it was closed.
         """
-        while not self._queue:
+        while not self._data.queue:
             if self._pump_task.done() or self._is_gone:
                 raise self._agent.error or EOFError("the session is closed")
             self._changed.clear()
             await self._changed.wait()
-        return self._queue.popleft()
+        return self._data.queue.popleft()
 
     def socket(self) -> UdpSocket:
         """Returns the live socket of the selected path; it changes when the session moves (on_move).
@@ -240,16 +231,17 @@ class Session:
         if self.is_up and not self._is_gone:
             self.socket().send_run(data, segment, self.peer)
         else:
-            self.dropped += -(-len(data) // segment)
+            self.unsent += -(-len(data) // segment)
 
-    def attach_forwarder(self, forward: Callable[[memoryview, int], None] | None) -> None:
+    def attach_forwarder(self, forward: Forward | None) -> None:
         """Gives the peer's raw datagrams to a function instead of receive(); None ends it.
 
         Args:
             forward: takes (data, segment) of a run of datagrams; the view is valid during the call only.
         """
-        self._forward = forward
-        self._set_filter()
+        self._data.forward = forward
+        if self._endpoints is not None and not self._is_gone:
+            self._data.watch(self._agent.local)
 
     # Giving the socket away.
 
@@ -282,11 +274,6 @@ class Session:
             await asyncio.wait(set(self._posting))
 
     # How it is done.
-
-    def _keys(self, label: bytes) -> bytes:
-        if self._agent.keys is None:
-            raise TraversalError("the session has no keys yet")
-        return self._agent.keys.derive(label)
 
     def _known_endpoints(self) -> tuple[Address, Address, Address]:
         if self._endpoints is None:
@@ -362,53 +349,6 @@ class Session:
 
     def _moved(self) -> None:
         self._endpoints = self._agent.endpoints
-        self._set_filter()
+        self._data.watch(self._agent.local)
         for tell in self.on_move:
             tell(self)
-
-    def _set_filter(self) -> None:
-        """Puts the data path before the agent on the selected socket."""
-        if self._endpoints is None or self._is_gone:
-            return
-        local, forward = self._agent.local, self._forward
-
-        def keep(data: bytes, remote: Address) -> bool:
-            return self._take(local, data, remote)
-
-        def keep_run(data: memoryview, segment: int, remote: Address) -> bool:
-            if forward is None or remote != self.peer or self._may_hold_ours(data, segment):
-                return False  # they come again one by one
-            forward(data, segment)
-            return True
-
-        self._driver.set_filter(local, keep, keep_run if forward is not None else None)
-
-    def _may_hold_ours(self, data: memoryview, segment: int) -> bool:
-        """Whether a run holds a packet that is for the agent: only a last one can differ in length."""
-        starts = range(0, len(data), LENGTH) if segment == LENGTH else [len(data) - LENGTH]
-        if segment != LENGTH and len(data) % segment != LENGTH:
-            return False
-        return any(self._agent.recognises(bytes(data[at : at + LENGTH])) for at in starts)
-
-    def _take(self, local: int, data: bytes, remote: Address) -> bool:
-        """Decides about one datagram: True where it was the user's, or nobody's."""
-        agent = self._agent
-        if agent.recognises(data) or (is_stun(data) and remote in agent.options.servers):
-            return False
-        if agent.options.carry is Carry.SEALED:
-            if self._opener is None:
-                self._opener = Opener(self._keys(b"data r2i" if agent.is_inviter else b"data i2r"))
-            opened = self._opener.open(data)
-            if opened is None:
-                self.dropped += 1
-                return True
-            data = opened[1]
-        elif not agent.checks.is_path(local, remote):
-            self.dropped += 1
-            return True
-        if self._forward is not None:
-            self._forward(memoryview(data), len(data))
-        else:
-            self._queue.append(data)
-            self._changed.set()
-        return True

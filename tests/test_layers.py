@@ -15,14 +15,27 @@ RANKS: list[set[str]] = [
     {"proto"},
     {"net"},
     {"mediator", "probe", "relay", "home", "config"},
-    {"puncher", "session", "post", "command", "proxy"},
+    {"puncher", "session", "standby", "datapath", "post", "command", "proxy"},
     {"tunnel"},
     {"hub"},
     {"cli"},
 ]
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 # What a user calls is one group of files, not a tower: they know each other.
-SIBLINGS = {"puncher", "session", "post", "command", "proxy", "home", "config", "mediator", "errors", "log"}
+SIBLINGS = {
+    "puncher",
+    "session",
+    "standby",
+    "datapath",
+    "post",
+    "command",
+    "proxy",
+    "home",
+    "config",
+    "mediator",
+    "errors",
+    "log",
+}
 # Beside the tower: what testing/ may import, and who may import it.
 TESTING_MAY_IMPORT = {"testing", "errors", "log", "proto", "net"}
 MAY_IMPORT_TESTING = {("cli", "lab")}
