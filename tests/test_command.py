@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from holepunch import command
 from holepunch.command import Endpoints, Mode
+from holepunch.config import Settings
 from holepunch.errors import ConfigurationError
 from holepunch.proto.events import CommandExited, CommandStarted, Event
 from tests.standin import StandInSession
@@ -182,6 +183,11 @@ async def test_hand_over_closes_our_socket_and_gives_environment_and_arguments(
     assert [type(event) for event in events] == [CommandStarted, CommandExited]
     assert isinstance(events[0], CommandStarted)
     assert (events[0].session, events[0].mode) == ("01234567", "hand-over")
+
+
+async def test_a_holepunch_inside_a_command_takes_none_of_its_variables_for_settings(session: StandInSession) -> None:
+    variables = command.environment(session, ENDPOINTS, Mode.PROXY, Home(), {})
+    assert Settings.load(Path("/nonexistent"), variables) == Settings.load(Path("/nonexistent"), {})
 
 
 async def test_the_secret_is_not_in_argv_and_an_unknown_fingerprint_is_not_set(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from holepunch.home import Home
+from holepunch.home import Home, Peer
 from holepunch.net.udp import UdpSocket
 from tests.net.namespaces import link, namespaces
 
@@ -154,6 +154,44 @@ def test_udp_echo_answers_and_measures() -> None:
     assert "remote answered in" in out
     assert accept.wait(5) == 0  # it heard the good-bye, and did not wait for silence
     accept.communicate()
+
+
+# The library -------------------------------------------------------------------------------------
+
+
+def test_the_library_opens_a_path_and_talks_on_it(tmp_path: Path) -> None:
+    homes = {name: Home(tmp_path / name) for name in ("local", "remote")}
+    ids = {name: home.create_identity(name).peer_id for name, home in homes.items()}
+    homes["local"].peers.add(Peer("remote", ids["remote"]))
+    homes["remote"].peers.add(Peer("local", ids["local"]))
+    (tmp_path / "shared").mkdir()
+
+    def start(name: str, *words: str) -> "subprocess.Popen[str]":
+        settings = {
+            "HOLEPUNCH_HOME": str(tmp_path / name),
+            "HOLEPUNCH_MEDIATORS": f"file://{tmp_path}/shared",
+            "HOLEPUNCH_STUN": "",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return subprocess.Popen(
+            [sys.executable, str(EXAMPLES / "library_use.py"), *words],
+            env={**os.environ, **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
+
+    remote = start("remote")
+    local = start("local", "remote", "good morning")
+    with running(remote, local):
+        out, _ = local.communicate(timeout=40)
+        assert "path to remote: direct" in out
+        assert "local said 'good morning'" in out
+        assert local.returncode == 0
+        assert remote.stdout is not None
+        assert remote.stdout.readline() == "local is here\n"
+        assert remote.stdout.readline() == "local has left\n"
 
 
 # Tunnels -----------------------------------------------------------------------------------------
