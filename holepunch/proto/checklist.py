@@ -284,6 +284,9 @@ class CheckList:
             self._events.append(PeerReady())
         # An authentic packet proves that the peer has sent: ours can spoil nothing any more.
         self.send_fully(now)
+        if became_valid and path is self.selected:
+            # The old path of a restarted list lives: losing it was a false alarm, or the network is back.
+            self._select(path, now, confirmed=False)
         self._follow(path, now)
         self._settle(now)
         if self.selected is path and path.peer_selected and self._echoed >= self._selected_from:

@@ -207,7 +207,8 @@ class Course:
         elif offer.round > self._round.number:
             self.remote = offer
             self._begin_round(offer.round, now, answering=True)
-        elif offer.round == self._round.number > 0:
+        elif offer.round == self._round.number > 0 and self.state is not State.ESTABLISHED:
+            # Once the old path has revived, the round is over: the peer will hear us on that path.
             self._note_update(offer, now)
 
     def _note_update(self, offer: Offer, now: float) -> None:
