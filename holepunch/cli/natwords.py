@@ -108,9 +108,7 @@ def notes(family: FamilyReport) -> list[str]:
         out.append(f"{name}: no server with two addresses answered, so mapping may be no more than address-dependent.")
     if len(found.outer_hosts) > 1:
         hosts = ", ".join(found.outer_hosts)
-        out.append(
-            f"{name}: there are {count(len(found.outer_hosts), 'outer address')}es: {hosts}.".replace("ss:", "s:")
-        )
+        out.append(f"{name}: there are {len(found.outer_hosts)} outer addresses: {hosts}.")
     if found.outer and found.nat.mapping is not Mapping.NONE and scope_of(found.outer[0]) is Scope.CGNAT:
         out.append(
             f"{name}: the outer address is a carrier's (100.64.0.0/10): the servers are on this side of its NAT."
