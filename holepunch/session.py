@@ -162,7 +162,7 @@ class Session:
     async def ready(self) -> None:
         """Waits until both sides are about to use the path, the acceptor first.
 
-        The acceptor announces itself and waits until the inviter knows; the inviter waits for that.
+        The acceptor announces itself and waits until the inviter knows; the inviter only waits for that.
 
         Raises:
             HolepunchError: the session ended first.
@@ -171,14 +171,13 @@ class Session:
         checks = self._agent.checks
         if self._agent.is_inviter:
             await self._until(lambda: checks.peer_ready, READY_TIMEOUT)
-            self.announce()
         else:
             self.announce()
             await self._until(lambda: checks.is_ready_known, READY_TIMEOUT)
 
     def announce(self) -> None:
-        """Tells the peer that our user is ready: the command runs, or is about to."""
-        if self._agent.state is State.ESTABLISHED:
+        """Tells the inviter that the acceptor's user is ready: the command runs, or is about to."""
+        if self._agent.state is State.ESTABLISHED and not self._agent.is_inviter:
             self._agent.ready(self._driver.now)
             self._driver.wake()
 

@@ -18,6 +18,7 @@ inviter is the controlling side (RFC 8445, 6.1.1): its SELECTED is the nominatio
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ..errors import WireError
 from .address import is_ipv6
@@ -43,8 +44,12 @@ class PeerReady(Event):
     """Event: the peer's user is ready."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progressed(Event):
     """Event: `is_confirmed` or `is_ready_known` has become true."""
+
+    ready: bool
+    """Which of the two: the peer has our READY."""
 
 
 class PeerLeft(Event):
@@ -292,7 +297,7 @@ class CheckList:
         if self.selected is path and path.peer_selected and self._echoed >= self._selected_from:
             self.is_confirmed = True
         if known != (self.is_confirmed, self.is_ready_known):
-            self._events.append(Progressed())
+            self._events.append(Progressed(ready=self.is_ready_known and not known[1]))
         answered = any(sent >= fresh for sent in reversed(path.sent))
         if (Flag.WANT in punch.flags or became_valid) and not answered:
             self._send(path, now, want=not path.is_valid or self._awaits_answer(path))

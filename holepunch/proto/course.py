@@ -12,13 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..errors import (
-    ConfigurationError,
-    HolepunchError,
-    NetworkError,
-    PeerTimeoutError,
-    TraversalError,
-)
+from ..errors import ConfigurationError, HolepunchError, NetworkError, PeerTimeoutError, TraversalError
 from .checklist import CheckList, PeerLeft, PeerReady, Progressed, Selected
 from .consent import Consent
 from .correspondence import Correspondence
@@ -39,7 +33,7 @@ from .noise import SessionKeys
 from .offer import Carry, Offer, OfferType
 from .options import AgentOptions
 from .packet import Opener, Sealer
-from .round import MAX_ROUNDS, Round
+from .round import ANSWERER_RETRY, MAX_ROUNDS, RETRY, Round
 from .seal import Invitation
 
 OLD_SOCKET_LINGER = 3.0  # seconds that an earlier round's sockets still answer
@@ -239,7 +233,8 @@ class Course:
                 entropy=self._entropy,
             )
         self.state = State.PUNCHING
-        self._deadline = None
+        if self._round.number == 0:
+            self._deadline = None
         self._round.begin(self.remote, now)
         self._take_steps(now)
 
@@ -323,8 +318,11 @@ class Course:
         self._consent.stop()
         self.checks.restart(number)
         self.state = State.GATHERING
-        self._deadline = now + self.options.give_up
-        self._round = Round(number, self.options, self._entropy, answering=answering, hops=old.hops)
+        mail = 4 * max(self.options.latency, self.remote.latency if self.remote else 0.0)
+        if self._deadline is None:
+            self._deadline = now + self.options.give_up + mail
+        retry_at = now + (RETRY if self.is_inviter else ANSWERER_RETRY) + mail
+        self._round = Round(number, self.options, self._entropy, answering=answering, hops=old.hops, retry_at=retry_at)
         self._round.gatherer.start(now)
 
     def _close_sockets(self, numbers: Iterable[int]) -> None:
@@ -347,12 +345,14 @@ class Course:
                 self._end(now, "closed by the peer")
             elif isinstance(event, Progressed):
                 self._events.append(event)
+                if event.ready:
+                    self._emit(SessionReady())
             else:
                 self._emit(event)
 
     def _drain_gatherer(self, now: float) -> None:
         while (event := self._round.gatherer.next_event()) is not None:
-            if isinstance(event, GatherFailed):
+            if isinstance(event, GatherFailed) and self._round.number == 0:
                 error = NetworkError(f"no usable network: {event.reason}", hint="Connect to a network and try again.")
                 self._end(now, event.reason, error)
             elif isinstance(event, MappingChanged):
