@@ -149,6 +149,8 @@ class Agent(Course):
             self._old_sockets, self._old_sockets_until = [], None
         if any(at is not None and now >= at for at in (self._deadline, self._round.deadline)):
             self._give_up(now)
+        elif self._round.retry_at is not None and now >= self._round.retry_at:
+            self._begin_round(self._round.number + 1, now, answering=False)
         self._pump(now)
 
     def get_timer(self) -> float | None:

@@ -16,6 +16,8 @@ class AgentOptions:
     """STUN servers, as addresses."""
     interfaces: tuple[Interface, ...] = ()
     """Our own addresses, without tunnels of our own."""
+    look_again: Callable[[], tuple[Interface, ...]] | None = None
+    """Gives the interfaces as they are now, for a later round: the machine may have moved."""
     source: Callable[[Address], str] | None = None
     """Gives the address that our packets to a remote leave from (the routing table)."""
     bind_host: str = ""
@@ -35,7 +37,7 @@ class AgentOptions:
     expiry: float = 900.0
     """Seconds that an offer is good for."""
     give_up: float = 120.0
-    """Seconds that a session whose path was lost tries to find another."""
+    """Seconds that a session whose path was lost tries to find another, beside what a slow mediator costs."""
     carry: Carry = Carry.RAW
     keeps_socket: bool = False
     """Whether the socket stays ours when the path is up (--proxy, library), so that we answer checks."""

@@ -17,7 +17,10 @@ from .options import AgentOptions
 from .strategy import CHECK, PRIME, SEND_ANYWAY, START, Situation, Step, explain, plan
 
 ROUND_SOCKETS = 1000  # socket numbers per round
-MAX_ROUNDS = 60  # the round's byte on the wire has room for 255
+MAX_ROUNDS = 250  # of one session; the round's byte on the wire has room for 255
+# A network that is away for a minute takes more than one round: checks end after some 25 s, and what was
+# gathered while it was away is nothing.  The inviter is first, so that rounds of both seldom meet.
+RETRY, ANSWERER_RETRY = 15.0, 20.0  # seconds, beside four times what the slower mediator takes
 
 
 class Round:
@@ -30,6 +33,7 @@ class Round:
         entropy: random bytes.
         hops: TTL that leaves our NATs, where an earlier round has measured it.
         gatherer: one that is done already; None for a new one.
+        retry_at: when to begin another round, should this one have found no path.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Round:
         answering: bool,
         hops: int = 0,
         gatherer: Gatherer | None = None,
+        retry_at: float | None = None,
     ) -> None:
         self.number = number
         self.answering = answering
@@ -49,10 +54,12 @@ class Round:
         self.known_at = 0.0
         """When both offers were known."""
         self.deadline: float | None = None
-        """When the attempt is given up."""
+        """When the attempt is given up; None in later rounds, which their session gives up."""
+        self.retry_at = retry_at
+        moved = options.look_again() if number and options.look_again else options.interfaces
         self.gatherer = gatherer or Gatherer(
             options.servers,
-            options.interfaces,
+            moved,
             entropy,
             bind_host=options.bind_host,
             # A later round's sockets are open beside the earlier one's, so they cannot have its port.
@@ -70,8 +77,8 @@ class Round:
         self.remote = remote
         self.known_at = now
         patience = 4 * max(remote.latency, self._options.latency) if self.answering else 0.0
-        window = self._options.give_up if self.number else self._options.attempt + patience
-        self.deadline = now + min(window, self._options.expiry)
+        if self.number == 0:
+            self.deadline = now + min(self._options.attempt + patience, self._options.expiry)
         self._steps = list(plan(self.situation()))
 
     def situation(self) -> Situation:
@@ -131,11 +138,11 @@ class Round:
     def settle(self) -> None:
         """A path is selected: no more steps, no deadline."""
         self._steps.clear()
-        self.deadline = None
+        self.deadline = self.retry_at = None
 
     def get_timer(self) -> float | None:
         """Returns when something is due: a step, the deadline, or gathering."""
-        times = [self.gatherer.get_timer(), self.deadline]
+        times = [self.gatherer.get_timer(), self.deadline, self.retry_at]
         if self._steps:
             times.append(self.known_at + self._steps[0].at)
         return min((time for time in times if time is not None), default=None)
