@@ -37,6 +37,8 @@ from .proxy import Proxy, ProxySession
 log = get_logger("command")
 
 _PLACEHOLDER = re.compile(r"\{((?:inner|outer|peer)(?:_ip|_port)?|peer_name|role)\}")
+# Where the session is over because the peer's command has ended, ours may be about to end by itself.
+_LEAVE_GRACE = 2.0  # seconds
 # A command that is told to end has this long to take leave of its own peer.
 _TERMINATION_GRACE = 10.0  # seconds
 
@@ -385,6 +387,7 @@ _MODES = {Mode.HAND_OVER: _run_handed_over, Mode.PASS_FD: _run_with_socket, Mode
 async def _end_with_session(session: CommandSession, running: _Running) -> None:
     """Ends the command when there is nobody left to talk to."""
     await session.closed()
+    await asyncio.sleep(_LEAVE_GRACE)
     log.info("session over, ending the command", pid=running.process.pid)
     await _terminate(running)
 

@@ -250,14 +250,18 @@ async def test_proxy_carries_both_ways_and_survives_a_move(session: StandInSessi
     assert session.calls == [waited, "announce"]
 
 
-async def test_proxy_ends_the_command_when_the_session_is_over(session: StandInSession) -> None:
-    events: asyncio.Queue[Event] = asyncio.Queue()
-    running = asyncio.create_task(
-        command.run(session, ["sh", "-c", "exec sleep 60"], Mode.PROXY, None, events.put_nowait)
-    )
-    await events.get()
+async def test_proxy_ends_the_command_when_the_session_is_over(
+    session: StandInSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_LEAVE_GRACE", 0.01)
+    running = asyncio.create_task(command.run(session, ["sh", "-c", "exec sleep 60"], Mode.PROXY))
     session.over.set()
     assert await running == 128 + signal.SIGTERM
+
+
+async def test_proxy_lets_a_command_end_by_itself_when_the_session_is_over(session: StandInSession) -> None:
+    session.over.set()
+    assert await command.run(session, ["sh", "-c", "exit 9"], Mode.PROXY) == 9
 
 
 # Ends --------------------------------------------------------------------------------------------
