@@ -118,8 +118,8 @@ class Puncher:
     async def connect(self, who: str | PeerId, *, timeout: float | None = None) -> Session:
         """Connects to a peer that accepts; returns when a path is up.
 
-        Should the peer invite us at the same moment, one of the two invitations is dropped, by the same
-        rule on both sides, and the session's role may then be `accept`.
+        Should the peer invite us at the same moment, it is one of the two invitations that leads to a
+        session, by the same rule on both sides, and the session's role may then be `accept`.
 
         Args:
             who: a name in the peer book, or a PeerId in it.
@@ -140,26 +140,10 @@ class Puncher:
         invitations: asyncio.Queue[Invitation] = asyncio.Queue(maxsize=MAX_ATTEMPTS_PER_PEER)
         self._connecting[peer.id.raw] = invitations
         session = self._begin(Agent(self._identity, peer.id, options, **self._clockwork(), peer_name=peer.name))
-        glare = asyncio.create_task(self._await_glare(session, invitations))
-        selected = asyncio.create_task(session.selected())
         try:
-            await asyncio.wait([selected, glare], return_when=asyncio.FIRST_COMPLETED)
-            if not selected.done() and glare.done():
-                selected.cancel()
-                await session.close()
-                session = await self._answer(peer, glare.result())
-                await session.selected()
-            else:
-                await selected
-        except BaseException:
-            await session.close()
-            raise
+            return await self._first_up(peer, session, invitations)
         finally:
-            for task in (selected, glare):
-                task.cancel()
-            await asyncio.gather(selected, glare, return_exceptions=True)
             self._connecting.pop(peer.id.raw, None)
-        return session
 
     async def accept(self) -> AsyncIterator[Session]:
         """Yields a session for each peer of the book that connects, side by side, until the caller stops.
@@ -339,6 +323,42 @@ class Puncher:
             gatherer=gatherer,
         )
         return self._begin(agent, sockets)
+
+    async def _first_up(self, peer: Peer, own: Session, invitations: "asyncio.Queue[Invitation]") -> Session:
+        """Returns our own session, or one that answers the peer's invitation: the first that has a path.
+
+        The others are closed.  In a true glare the peer drops our invitation, and only its own can succeed;
+        one that a process left behind which is gone can only fail, and must not cost us ours.
+
+        Raises:
+            HolepunchError: none has a path; why ours has none.
+        """
+        waiting = {asyncio.create_task(own.selected()): own}
+        losers: list[Session] = []
+        glare = asyncio.create_task(self._await_glare(own, invitations))
+        winner: Session | None = None
+        try:
+            while winner is None:
+                done, _ = await asyncio.wait([glare, *waiting], return_when=asyncio.FIRST_COMPLETED)
+                if glare in done:
+                    answer = await self._answer(peer, glare.result())
+                    waiting[asyncio.create_task(answer.selected())] = answer
+                    glare = asyncio.create_task(self._await_glare(own, invitations))
+                for task in [task for task in waiting if task in done]:
+                    session = waiting.pop(task)
+                    if winner is None and task.exception() is None:
+                        winner = session
+                    else:
+                        losers.append(session)
+                if winner is None and not waiting:
+                    await own.selected()  # it has failed, and says why
+        finally:
+            for each in (glare, *waiting):
+                each.cancel()
+            await asyncio.gather(glare, *waiting, return_exceptions=True)
+            for session in (*losers, *waiting.values()):
+                await session.close()
+        return winner
 
     async def _await_glare(self, session: Session, invitations: "asyncio.Queue[Invitation]") -> Invitation:
         """Returns the peer's own invitation, where it is the one that stands: the higher session id."""
