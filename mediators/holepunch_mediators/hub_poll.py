@@ -131,10 +131,18 @@ class HubPoll:
         raise self._broken(LinkError("does not answer as a hub does"))
 
     async def _guarded(self, request: Callable[[], _Answer]) -> _Answer:
+        """Sends a request, unless the link is broken or closed, then or meanwhile."""
+        asking, over = asyncio.create_task(_in_daemon(request)), asyncio.create_task(self._over.wait())
         try:
-            answer = await _in_daemon(request)
+            await asyncio.wait([asking, over], return_when=asyncio.FIRST_COMPLETED)
+            if over.done():
+                raise LinkError("is not asked any more")
+            answer = asking.result()
         except LinkError as error:
             raise self._broken(error) from error
+        finally:
+            asking.cancel()
+            over.cancel()
         self._learn(answer)
         return answer
 

@@ -20,6 +20,7 @@ from holepunch.proto.mailbox import (
     HubFrame,
     Post,
     Posted,
+    Reason,
     Refused,
     Subscribe,
     Welcome,
@@ -198,7 +199,8 @@ async def _connect(address: HubAddress) -> ClientConnection:
     except InvalidStatus as error:
         with contextlib.suppress(WireError):
             refused = decode_hub_frame(bytes(error.response.body or b""))
-            if isinstance(refused, Refused):
+            # A proxy that drops the Upgrade makes it a plain request, which the hub wants signed.
+            if isinstance(refused, Refused) and refused.reason is not Reason.NOT_AUTHENTIC:
                 raise HubRefusalError(refused) from error
         status = error.response.status_code
         raise LinkError(f"answers {status} to a WebSocket", hint="Is it a hub?", wrong_way=True) from error
