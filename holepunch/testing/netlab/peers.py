@@ -102,14 +102,13 @@ class Peers:
             flags: more for both.
             timeout: seconds after which the inviter gives up.
 
-        Raises:
-            NetworkError: the acceptor does not come to waiting.
         """
         self._attempts += 1
         common = ["--mediator", mediator, "--json", "--exec", command, *flags]
         acceptor, heard = self._start(self._pair.b, "b", ["--accept", "--once", *common])
         try:
-            self._wait_until_waiting(acceptor, heard)
+            if not _waits(acceptor, heard):
+                return _stillborn(acceptor, heard)
             start = time.monotonic()
             inviter, said = self._start(self._pair.a, "a", ["--peer", "b", "--timeout", f"{timeout:g}", *common])
             status = _end(inviter, timeout + PATIENCE)
@@ -145,14 +144,6 @@ class Peers:
             )
         return process, log
 
-    @staticmethod
-    def _wait_until_waiting(acceptor: "subprocess.Popen[Any]", log: Path) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while b'"waiting"' not in log.read_bytes():
-            if acceptor.poll() is not None or time.monotonic() > deadline:
-                raise NetworkError(f"the acceptor does not wait: {log.read_text(encoding='utf-8')[-500:]}")
-            time.sleep(0.01)
-
 
 def start_hub(host: Host, home: Path) -> str:
     """Starts a hub on a host of a laboratory and returns its URL.
@@ -168,6 +159,23 @@ def start_hub(host: Host, home: Path) -> str:
     if '"ready"' not in line:
         raise NetworkError(f"the hub does not start: it ended with status {hub.wait(PATIENCE)}")
     return f"http://{address}"
+
+
+def _waits(acceptor: "subprocess.Popen[Any]", log: Path) -> bool:
+    """Waits until an acceptor waits; False where it ended, or does not come to it."""
+    deadline = time.monotonic() + PATIENCE
+    while b'"waiting"' not in log.read_bytes():
+        if acceptor.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _stillborn(acceptor: "subprocess.Popen[Any]", log: Path) -> Outcome:
+    """Returns what there is to say of an acceptor that did not come to waiting."""
+    said = log.read_text(encoding="utf-8")[-500:].strip()
+    sentence = f"the acceptor did not wait: {said}"
+    return Outcome(False, (None, acceptor.poll()), 0.0, None, 0, 0, sentence, ([], _events(log)))
 
 
 def _end(process: "subprocess.Popen[Any]", patience: float) -> int | None:

@@ -81,16 +81,13 @@ class Segment:
     def receive(self, port: Port, packet: bytearray, now: float) -> None:
         """Takes a packet that came in by a port."""
         port.counts["in"] += 1
-        if packet[0] >> 4 == 4 and len(packet) >= 20:
-            source, target, ttl = bytes(packet[12:16]), bytes(packet[16:20]), packet[8]
-        elif len(packet) >= 40:
-            source, target, ttl = bytes(packet[8:24]), bytes(packet[24:40]), packet[7]
-        else:
-            port.counts["malformed"] += 1
-            return
         if not is_well_formed(packet):
             port.counts["malformed"] += 1
             return
+        if packet[0] >> 4 == 4:
+            source, target, ttl = bytes(packet[12:16]), bytes(packet[16:20]), packet[8]
+        else:
+            source, target, ttl = bytes(packet[8:24]), bytes(packet[24:40]), packet[7]
         # BCP 38: a site's packets carry the site's addresses, so a NAT that leaks is seen.
         if (port, source) not in self._allowed:
             if not self._is_from(port, source):

@@ -68,7 +68,7 @@ class UserNat:
         Returns:
             The packet, or None where it is dropped; and whether it goes back inside (hairpin).
         """
-        if packet[0] >> 4 != 4:
+        if not packet or packet[0] >> 4 != 4:
             return packet, False
         protocol, start = self._examine(packet)
         if not start:
@@ -89,7 +89,7 @@ class UserNat:
 
     def incoming(self, packet: bytearray, now: float) -> bytearray | None:
         """Translates a packet from outside, in place; None where it is dropped."""
-        if packet[0] >> 4 != 4:
+        if not packet or packet[0] >> 4 != 4:
             return packet
         protocol, start = self._examine(packet)
         if not start:
