@@ -32,7 +32,8 @@ def test_help_tells_all_there_is() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
     for param in cli.params:
-        assert param.opts[-1] in result.output
+        assert isinstance(param, click.Option)
+        assert (param.opts[-1] in result.output) is not param.hidden
     for word in (*COMMANDS, "Examples:", "Exit status:", "HOLEPUNCH_SECRET"[10:], "{peer_name}", "not authentic"):
         assert word in result.output
 
@@ -178,7 +179,7 @@ def complete(tmp_path: Path, words: str) -> list[str]:
 
 def test_completion_knows_commands_flags_and_mediators(tmp_path: Path) -> None:
     assert complete(tmp_path, "holepunch pr") == ["probe"]
-    assert complete(tmp_path, "holepunch --relay-o") == ["--relay-only"]
+    assert complete(tmp_path, "holepunch --punch") == ["--punch-hops"]
     assert complete(tmp_path, "holepunch --mediator f") == ["file://"]
 
 

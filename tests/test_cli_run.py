@@ -230,6 +230,8 @@ def test_a_failed_connection_is_a_sentence_and_its_status(invoke: Invoke, error:
         (["--peer", "remote", "--timeout", "-1"], 2, "--timeout is"),
         (["--peer", "remote", "--punch-hops", "99"], 2, "--punch-hops is"),
         (["--peer", "remote", "--mediator", "x"], 2, "--mediator"),
+        (["--peer", "remote", "--relay", "https://hub.example"], 2, "this version has no relays"),
+        (["--peer", "remote", "--relay-only"], 2, "this version has no relays"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_network_is_touched(

@@ -18,11 +18,18 @@ from ..home import Home
 from ..mediator import Finding, Mailbox, make_mediator
 from ..net.interfaces import gateway, interfaces
 from ..post import display_name
-from ..proto.address import Scope, scope_of
-from .sentences import count
+from ..probe import FamilyReport, ProbeReport, Reach, probe
+from ..proto.address import Scope, format_address, scope_of
+from .natwords import explain, reach_sentence
+from .sentences import count, duration
 
 MEDIATOR_TIMEOUT = 10.0  # seconds for one mediator to be opened and looked at
 PROBE_TIMEOUT = 15.0  # seconds for the whole question what our NAT is
+FEWEST_SERVERS = 2  # with one alone nobody can tell whether the mapping depends on the destination
+BLOCKED = (
+    "Outgoing UDP seems to be blocked: allow it, or try a server on port 443 (--stun HOST:443); "
+    "in a network that you do not run, another one (a phone's) may do."
+)
 FEWEST_FILES = 512  # a search for a port opens 256 sockets at once (docs/topics/punching.md)
 # Offers are valid for 15 minutes; a clock that is off by more makes each of them expired or from the future.
 RELEASED = 1_767_225_600  # 2026-01-01: a clock before it has never been set
@@ -223,6 +230,54 @@ async def _interfaces(visit: Visit) -> list[Finding]:
     return findings
 
 
+async def _nat(visit: Visit) -> list[Finding]:
+    if visit.settings is None:
+        return [Finding("STUN", "warning", "not asked: which servers to ask is in the settings", "See above.")]
+    if not visit.settings.stun:
+        text = "no server is configured, so only peers on this network or with public addresses can be met"
+        return [Finding("STUN", "warning", text, "Name some with --stun, HOLEPUNCH_STUN or in config.toml.")]
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            report = await probe(visit.settings.stun)
+    except TimeoutError:
+        return [Finding("STUN", "problem", f"no result within {PROBE_TIMEOUT:g} s", BLOCKED)]
+    except HolepunchError as error:
+        return [_problem("STUN", error)]
+    return [*_servers(report), *(finding for family in report.families for finding in _family(family))]
+
+
+def _servers(report: ProbeReport) -> list[Finding]:
+    """Says which STUN servers answered; a few that do not are no harm."""
+    answers = [answer for family in report.families for answer in family.found.servers]
+    good = [answer for answer in answers if answer.mapped]
+    bad = [f"{format_address(answer.server)} ({answer.failure})" for answer in answers if not answer.mapped]
+    bad += [f"{server} ({reason})" for server, reason in report.unresolved]
+    if not good:
+        return [Finding("STUN", "problem", f"no server answers: {', '.join(bad) or 'none has a route'}", BLOCKED)]
+    text = f"{count(len(good), 'answer')}, the fastest after {duration(min(answer.rtt for answer in good))}"
+    if bad:
+        return [
+            Finding("STUN", "ok" if len(good) >= FEWEST_SERVERS else "warning", f"{text}; not by {', '.join(bad)}", "")
+        ]
+    if len({answer.server[0] for answer in good}) < FEWEST_SERVERS:
+        return [
+            Finding("STUN", "warning", f"{text}; one server alone cannot tell how a NAT maps", "Name a second one.")
+        ]
+    return [Finding("STUN", "ok", text)]
+
+
+def _family(family: FamilyReport) -> list[Finding]:
+    """Says what the NATs of one address family mean for the person."""
+    if not family.answered:
+        return []
+    why = explain(family)
+    text = f"{reach_sentence(family.reach)} {why[0].upper()}{why[1:]}."
+    if family.reach in (Reach.SOME, Reach.RELAY):
+        fix = "To reach more: IPv6 on both sides, an `open` or `gaming` NAT in the router's settings, another network."
+        return [Finding(f"NAT, IPv{family.family}", "warning", text, fix)]
+    return [Finding(f"NAT, IPv{family.family}", "ok", text)]
+
+
 async def _mediators(visit: Visit) -> list[Finding]:
     if visit.settings is None or visit.mailbox is None:
         return [Finding("mediators", "warning", "not looked at: they need the identity and the settings", "See above.")]
@@ -269,5 +324,6 @@ _HERE: list[tuple[str, int, _Look]] = [
 ]
 _NETWORK: list[tuple[str, int, _Look]] = [
     ("interfaces", NetworkError.exit_status, _interfaces),
+    ("NAT", NetworkError.exit_status, _nat),
     ("mediators", MediatorError.exit_status, _mediators),
 ]

@@ -20,6 +20,7 @@ COMMANDS = {
     "completion": "Print the completion script of a shell.",
 }
 
+# --relay and its kin are known, and hidden until there are relays.
 SECTIONS = {
     "Session": ["accept", "peer", "once", "timeout"],
     "Command": ["exec_command", "proxy", "pass_fd"],
@@ -114,11 +115,11 @@ def _complete_mediator(ctx: click.Context, param: click.Parameter, incomplete: s
     help="file:///folder, http(s)://hub[:port], paste: ...; may be repeated, all are used at once.",
 )
 @click.option("--stun", multiple=True, metavar="HOST[:PORT]", help="Ask this STUN server; may be repeated.")
-@click.option("--relay", multiple=True, metavar="URL", help="Relay through this hub where no direct path exists.")
+@click.option("--relay", multiple=True, metavar="URL", hidden=True, help="Relay through this hub where a path fails.")
 @click.option("--bind", metavar="IP[:PORT]", help="The inner endpoint.  [default: any address, a free port]")
 @click.option("--punch-hops", metavar="N|auto", help="TTL of the first packets.  [default: auto, measured]")
-@click.option("--no-relay", is_flag=True, help="A direct path or none.")
-@click.option("--relay-only", is_flag=True, help="Never tell the peer our addresses.")
+@click.option("--no-relay", is_flag=True, hidden=True, help="A direct path or none.")
+@click.option("--relay-only", is_flag=True, hidden=True, help="Never tell the peer our addresses.")
 @click.option("--json", is_flag=True, help="Events as JSON, one per line, to stdout (to stderr with --exec).")
 @click.option("-v", "--verbose", count=True, help="Say more; -vv says everything.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")

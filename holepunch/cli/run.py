@@ -232,6 +232,11 @@ def run(flags: Mapping[str, Any], factory: PuncherFactory = make_puncher) -> int
     home = Home.locate(os.environ)
     names = Settings.__dataclass_fields__.keys()
     settings = Settings.load(home.settings_path, os.environ, {n: v for n, v in flags.items() if n in names})
+    if settings.relay or settings.relay_only:
+        raise ConfigurationError(
+            "this version has no relays, so --relay and --relay-only cannot be obeyed",
+            hint="Leave them out: a direct path is then found, or the reason why there is none.",
+        )
     argv = []
     if (text := flags.get("exec_command")) is not None:
         argv = command.parse_command(text)
