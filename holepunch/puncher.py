@@ -26,6 +26,7 @@ from .net.interfaces import interfaces, source_address
 from .net.resolve import resolve
 from .net.udp import UdpSocket
 from .post import PostOffice
+from .probe import ProbeReport, probe
 from .proto.agent import Agent, AgentOptions
 from .proto.candidate import Interface
 from .proto.envelope import Envelope, Kind
@@ -176,6 +177,14 @@ class Puncher:
             self._arrivals = None
             await self._standby.close()
             self._standby = None
+
+    async def probe(self) -> ProbeReport:
+        """Finds out what our NATs do, from sockets of its own.
+
+        Raises:
+            NetworkError: there is no network, or no STUN server answered.
+        """
+        return await probe(self.settings.stun)
 
     # Making sessions.
 
