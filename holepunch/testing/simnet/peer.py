@@ -146,6 +146,7 @@ class SimSession:
                 self._look_soon(quiet_at - now)
                 return
         self.ready_at = now
+        self.owner.prefer(self)
         if not self.owner.options.keeps_socket:
             self._hand_over()
 
@@ -229,6 +230,12 @@ class SimPeer:
         self._accepts = True
         self._read()
 
+    def stop(self) -> None:
+        """Answers no more invitations, and reads no mail until it connects or accepts again."""
+        self._accepts = False
+        for mediator, reader in zip(self.mediators, self._readers, strict=True):
+            mediator.stop(self.peer_id.raw, reader)
+
     def connect(self, peer: "SimPeer") -> SimSession:
         """Begins to connect to a peer; returns the session, which is not up yet."""
         session = self._begin(peer.peer_id, None)
@@ -239,6 +246,12 @@ class SimPeer:
         """Sends an envelope by every mediator."""
         for mediator in self.mediators:
             mediator.post(envelope)
+
+    def prefer(self, winner: SimSession) -> None:
+        """Closes our other invitations to a peer, now that one session with it is up (glare)."""
+        for session in list(self.sessions.values()):
+            if session is not winner and session.agent.peer == winner.agent.peer and not session.is_over:
+                session.close()
 
     def _begin(self, peer: PeerId, invitation: Invitation | None) -> SimSession:
         agent = Agent(
@@ -290,8 +303,6 @@ class SimPeer:
         if invitation.id in self._seen:
             raise AuthenticationError("the offer was answered before")
         self._seen.add(invitation.id)
-        for session in ours:
-            session.close()
         session = self._begin(sender, invitation)
         self.arrivals.append(session)
         self.on_session(session)

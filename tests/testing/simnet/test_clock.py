@@ -5,7 +5,8 @@ from holepunch.testing.simnet import Clock
 
 
 def test_things_happen_in_order_of_their_moment_and_then_of_asking() -> None:
-    clock, done = Clock(), []
+    clock = Clock()
+    done: list[object] = []
     clock.post(0.2, done.append, "late")
     clock.post(0.1, done.append, "first")
     clock.post(0.1, done.append, "second")
@@ -15,7 +16,8 @@ def test_things_happen_in_order_of_their_moment_and_then_of_asking() -> None:
 
 
 def test_a_run_ends_after_its_duration_even_where_nothing_happens() -> None:
-    clock, done = Clock(), []
+    clock = Clock()
+    done: list[object] = []
     clock.post(3.0, done.append, "later")
     assert not clock.run(2.0)
     assert (clock.now, done) == (2.0, [])
@@ -24,7 +26,8 @@ def test_a_run_ends_after_its_duration_even_where_nothing_happens() -> None:
 
 
 def test_a_run_stops_at_the_moment_its_condition_holds() -> None:
-    clock, done = Clock(), []
+    clock = Clock()
+    done: list[object] = []
     for when in (1.0, 2.0, 3.0):
         clock.post(when, done.append, when)
     assert clock.run(10.0, until=lambda: len(done) == 2)
@@ -32,7 +35,8 @@ def test_a_run_stops_at_the_moment_its_condition_holds() -> None:
 
 
 def test_a_cancelled_timer_does_nothing() -> None:
-    clock, done = Clock(), []
+    clock = Clock()
+    done: list[object] = []
     timer = clock.call_later(1.0, lambda: done.append("cancelled"))
     clock.call_later(2.0, lambda: done.append("kept"))
     timer.cancel()

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 
 from holepunch.errors import ConfigurationError
@@ -18,7 +20,7 @@ def received(link: Link, count: int = 1000, *, seed: int = 1) -> list[int]:
     """Numbers of the packets that arrived, in their order; one is sent each millisecond."""
     net, a, b = pair(link, seed=seed)
     for number in range(count):
-        net.clock.call_later(number / 1000, lambda number=number: a.socket.send(number.to_bytes(4), b.address))
+        net.clock.call_later(number / 1000, partial(a.socket.send, number.to_bytes(4), b.address))
     net.run()
     return [int.from_bytes(data) for data, _ in b.heard]
 
