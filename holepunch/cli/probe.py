@@ -76,12 +76,20 @@ def _progress(*, shown: bool) -> Iterator[Callable[[int, object], None]]:
 
 def _print(report: "ProbeReport") -> None:
     from rich.console import Console
+
+    # A pipe or a file has no width: lines must not be broken there.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    with console.capture() as capture:
+        _write(console, report)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip())  # what tables are filled up with is of no use in a pipe
+
+
+def _write(console: "Console", report: "ProbeReport") -> None:
     from rich.text import Text
 
     from .natwords import explain, reach_sentence
 
-    # Not a terminal: a pipe or a file has no width, and lines must not be broken there.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     answered = [family for family in report.families if family.answered]
     console.print(Text(reach_sentence(report.reach), "bold"))
     for family in answered:

@@ -1,33 +1,29 @@
 """The laboratory's STUN server, as a process on loopback."""
 
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from holepunch.proto.stun.message import binding_request, decode_message, mapped_address, other_address
+from holepunch.testing import stunserver
+from tests.stunning import stun_server
 
 ADDRESS, OTHER = "127.83.84.1", "127.83.84.2"  # loopback addresses of this test alone
 ID = bytes(range(12))
 
 
 @pytest.fixture
-def server() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "holepunch.testing.stunserver", "--address", ADDRESS, "--other-address", OTHER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.terminate()
-
-
-def test_it_answers_from_all_four_endpoints(server: subprocess.Popen[str]) -> None:
+def client() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.bind(("127.83.84.3", 0))
         client.settimeout(10)
-        seen = set()
+        yield client
+
+
+def test_it_answers_from_all_four_endpoints(client: socket.socket) -> None:
+    seen = set()
+    with stun_server(ADDRESS, OTHER):
         for change_ip in (False, True):
             for change_port in (False, True):
                 request = binding_request(ID, change_ip=change_ip, change_port=change_port)
@@ -40,11 +36,15 @@ def test_it_answers_from_all_four_endpoints(server: subprocess.Popen[str]) -> No
     assert seen == {(ADDRESS, 3478), (ADDRESS, 3479), (OTHER, 3478), (OTHER, 3479)}
 
 
-def test_it_survives_junk(server: subprocess.Popen[str]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.bind(("127.83.84.3", 0))
-        client.settimeout(10)
+def test_it_survives_junk(client: socket.socket) -> None:
+    with stun_server(ADDRESS):
         for junk in (b"", b"\0", bytes(20), b"\xff" * 1400, binding_request(ID)[:-1]):
             client.sendto(junk, (ADDRESS, 3478))
         client.sendto(binding_request(ID), (ADDRESS, 3478))
         assert decode_message(client.recv(2048)).transaction_id == ID
+
+
+def test_two_addresses_are_of_one_family(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        stunserver.main(["--address", ADDRESS, "--other-address", "::1"])
+    assert "one family" in capsys.readouterr().err
