@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import TYPE_CHECKING, Self, TypedDict
 
 from .config import Settings
 from .errors import AuthenticationError, HolepunchError, MediatorError, NetworkError, WireError
@@ -26,7 +26,6 @@ from .net.interfaces import interfaces, source_address
 from .net.resolve import resolve
 from .net.udp import UdpSocket
 from .post import PostOffice
-from .probe import ProbeReport, probe
 from .proto.agent import Agent, AgentOptions
 from .proto.candidate import Interface
 from .proto.envelope import Envelope, Kind
@@ -38,6 +37,9 @@ from .proto.offer import Carry
 from .proto.seal import Invitation, open_invite
 from .session import Session
 from .standby import Standby
+
+if TYPE_CHECKING:
+    from .probe import ProbeReport
 
 log = get_logger("puncher")
 
@@ -178,12 +180,14 @@ class Puncher:
             await self._standby.close()
             self._standby = None
 
-    async def probe(self) -> ProbeReport:
+    async def probe(self) -> "ProbeReport":
         """Finds out what our NATs do, from sockets of its own.
 
         Raises:
             NetworkError: there is no network, or no STUN server answered.
         """
+        from .probe import probe  # noqa: PLC0415 - few programs ask, and a connection should not wait for it
+
         return await probe(self.settings.stun)
 
     # Making sessions.
