@@ -101,13 +101,13 @@ class _Meeting:
         while True:
             item = await self._arrived.get()
             if isinstance(item, HolepunchError):
-                log.warning("mediator lost", reason=item)
                 if (lost := lost + 1) == len(self._mediators):
                     raise item
+                log.warning("mediator lost", reason=item)
                 continue
             _, envelope = item
             self._pairing.receive_envelope(envelope, time.time())
-            if envelope.session == self._pairing.session and envelope not in self._sent:
+            if envelope.session == self._pairing.session:
                 self._used.append(item)
             # What the machine still has to say goes out even when it has ended: it tells the other side so.
             await self.post()
@@ -124,10 +124,10 @@ class _Meeting:
         for task in self._readers:
             task.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
-        unneeded = list(self._used)
-        if self._pairing.role is Role.CREATOR:
-            # A HELLO that is answered, or that nobody will wait behind.  FINAL stays: the joiner may not have it.
-            unneeded += [(mediator, self._sent[0]) for mediator in self._mediators if self._sent]
+        # HELLO and REPLY are read by now, or nobody waits behind them any more: who takes up a REPLY whose sender has
+        # gone would have a peer that does not know it.  FINAL stays, since the joiner may not have it yet.
+        ours = self._sent[:1]
+        unneeded = self._used + [(mediator, envelope) for mediator in self._mediators for envelope in ours]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TIDY_TIME):
                 discards = [mediator.discard(envelope) for mediator, envelope in unneeded]
@@ -148,7 +148,6 @@ class _Meeting:
         worked, failures = [], []
         for mediator, result in zip(self._mediators, results, strict=True):
             if isinstance(result, HolepunchError):
-                log.warning("mediator not usable", url=mediator.url.geturl(), reason=result)
                 failures.append(result)
             elif result is not None:
                 raise result
@@ -156,6 +155,8 @@ class _Meeting:
                 worked.append(mediator)
         if not worked:
             raise failures[0]
+        for failure in failures:
+            log.warning("mediator not usable", reason=failure)
         return worked
 
 

@@ -62,7 +62,6 @@ class Seen:
             except FileExistsError:
                 return False
             try:
-                # Should we die before this, the message was never acted on, and early collection does no harm.
                 os.utime(path, (expires, expires))
             finally:
                 os.close(descriptor)
@@ -74,5 +73,8 @@ class Seen:
         with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
-                    if entry.stat(follow_symlinks=False).st_mtime + GRACE <= now:
+                    status = entry.stat(follow_symlinks=False)
+                    # Both times are equal while a record is being made.  They stay so if its maker dies that very
+                    # moment: one empty file too many, for ever, rather than one message acted on twice.
+                    if status.st_mtime_ns != status.st_ctime_ns and status.st_mtime + GRACE <= now:
                         os.unlink(entry.path)

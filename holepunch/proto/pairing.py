@@ -230,7 +230,6 @@ class Pairing:
         self._spake = side("-".join(code.words).encode(), *names, entropy_f=entropy)
         self._element = bytes(self._spake.start()[1:])  # less the byte that names the side: the role says it
         self._key = b""
-        self._remote_element = b""
         self._sent = b""  # id of what we sent last, which the other side answers
         self._seen: set[bytes] = set()
         self._over = False
@@ -299,7 +298,7 @@ class Pairing:
                 self.session = envelope.session
                 if self._agree(body):
                     self._send(envelope.id, self._profile)
-        elif envelope.session == self.session and body.element == self._remote_element and body.sealed:
+        elif envelope.session == self.session and body.sealed:
             self._end(self._open(envelope, body) if body.answers == self._sent else Refused(Refusal.TAKEN))
 
     def _agree(self, body: _Body) -> bool:
@@ -312,7 +311,6 @@ class Pairing:
             # disturber as much as a wrong guess, and one rule is easier to trust than two.
             self._end(Refused(Refusal.WRONG_CODE))
             return False
-        self._remote_element = body.element
         return True
 
     def _open(self, envelope: Envelope, body: _Body) -> Paired | Refused:

@@ -1,9 +1,11 @@
 """`holepunch pair`, as two people run it: real processes, a real folder between them."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,42 @@ def bob(tmp_path: Path) -> Machine:
 def url(tmp_path: Path) -> str:
     (tmp_path / "shared").mkdir()
     return f"file://{tmp_path}/shared"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[str]:
+    arguments = [
+        "hub",
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--no-stun",
+        "--json",
+        "--state",
+        str(tmp_path / "hub.sqlite"),
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "holepunch", *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        yield json.loads(first_line(process))["urls"][0]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_two_machines_pair_over_a_hub(alice: Machine, bob: Machine, hub: str) -> None:
+    waiting = alice.start("--mediator", hub)
+    status, out, error = bob.run(first_line(waiting), "--mediator", hub)
+    assert (status, out) == (0, f"alice\t{alice.home.identity().peer_id}\n"), error
+    assert finish(waiting)[:2] == (0, f"bob\t{bob.home.identity().peer_id}\n")
+    for machine in (alice, bob):
+        (peer,) = machine.home.peers.list()
+        assert peer.mediators == (hub,)
+
+
+def test_a_hub_that_is_down_is_status_5(alice: Machine) -> None:
+    status, out, error = alice.run("--mediator", "http://127.0.0.1:9", "--timeout", "1")
+    assert (status, out) == (5, "")
+    assert error.startswith("holepunch: the hub http://127.0.0.1:9 cannot be reached")
 
 
 def test_two_machines_pair_over_a_folder(alice: Machine, bob: Machine, url: str) -> None:

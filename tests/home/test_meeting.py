@@ -179,13 +179,15 @@ async def test_who_waits_in_vain_is_told_so_and_leaves_nothing_behind(role: Role
     assert channel.envelopes == []
 
 
-async def test_a_joiner_whose_reply_nobody_takes_is_told_where_to_look() -> None:
+async def test_a_joiner_whose_reply_nobody_takes_is_told_where_to_look_and_withdraws_it() -> None:
     channel = Channel()
     creator = side(Role.CREATOR)
     channel.envelopes += creator.envelopes_to_send()
     with pytest.raises(PeerTimeoutError) as caught:
         await meet(side(Role.JOINER), [MemoryMediator(channel)], 0.05, nothing)
     assert "peer ls" in caught.value.hint
+    assert channel.posted == 1
+    assert channel.envelopes == []  # its reply is withdrawn: a creator that comes back adds nobody who has gone
 
 
 async def test_a_meeting_that_is_cancelled_leaves_nothing_behind() -> None:

@@ -79,6 +79,18 @@ def test_a_wrong_line_is_refused_with_what_is_wrong_and_a_hint(text: str, messag
     assert "holepunch id" in caught.value.hint
 
 
+def test_one_identity_has_one_text() -> None:
+    # 32 bytes fill 51.2 characters: the last 4 bits could be anything, with a checksum to match.
+    from holepunch.proto import identity
+
+    values = [identity._CHARSET.index(character) for character in str(ALICE.peer_id)[3:55]]
+    values[-1] |= 1
+    check = identity._polymod(identity._EXPANDED_PREFIX + values + [0] * 6) ^ identity._BECH32M
+    values += [check >> shift & 31 for shift in range(25, -5, -5)]
+    with pytest.raises(ConfigurationError, match="last 4 bits"):
+        PeerId.parse("hp1" + "".join(identity._CHARSET[value] for value in values))
+
+
 @given(st.text(max_size=80))
 def test_no_text_raises_anything_but_a_configuration_error(text: str) -> None:
     with pytest.raises(ConfigurationError):

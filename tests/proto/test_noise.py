@@ -9,7 +9,7 @@ from noise.connection import Keypair, NoiseConnection
 
 from holepunch.errors import AuthenticationError
 from holepunch.proto.identity import Identity
-from holepunch.proto.noise import Initiator, Responder
+from holepunch.proto.noise import Initiator, Responder, SessionKeys
 
 ALICE = Identity.from_seed(b"a" * 32)
 BOB = Identity.from_seed(b"b" * 32)
@@ -145,6 +145,13 @@ def test_derived_secrets_are_equal_on_both_sides_and_differ_by_label_and_handsha
     assert third.keys.derive(b"punch") != one.keys.derive(b"punch")
     with pytest.raises(ValueError, match="8161 bytes wanted"):
         one.keys.derive(b"", 8161)
+
+
+def test_a_derived_secret_follows_from_the_exporter_and_the_handshake_hash_and_from_no_other_key() -> None:
+    secret = SessionKeys(b"s" * 32, b"r" * 32, b"h" * 32, b"e" * 32).derive(b"label")
+    assert SessionKeys(b"x" * 32, b"y" * 32, b"h" * 32, b"e" * 32).derive(b"label") == secret
+    assert SessionKeys(b"s" * 32, b"r" * 32, b"x" * 32, b"e" * 32).derive(b"label") != secret
+    assert SessionKeys(b"s" * 32, b"r" * 32, b"h" * 32, b"x" * 32).derive(b"label") != secret
 
 
 def test_what_is_printed_of_keys_is_public() -> None:

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 from hypothesis import given
@@ -61,6 +62,12 @@ def play(*sides: Pairing) -> list[Envelope]:
         at += 1
 
 
+@lru_cache
+def honest() -> list[Envelope]:
+    """Returns the envelopes that creator() and joiner() exchange: seeded, so always the same."""
+    return play(creator(), joiner())
+
+
 def meddle(one: Pairing, two: Pairing, number: int, change: Envelope) -> None:
     """Plays an exchange in which envelope `number` is replaced."""
     sent = 0
@@ -94,6 +101,13 @@ def test_a_wrong_word_is_known_to_both_sides_after_one_try_and_gives_nothing_awa
         for profile in (ALICE, BOB):
             assert profile.id.raw not in envelope.body
             assert profile.name.encode() not in envelope.body
+
+
+def test_what_the_two_sides_seal_has_keys_of_its_own() -> None:
+    one, two = creator(), Pairing(Role.JOINER, CODE, ALICE, entropy=seeded(2), expires=NOW + 60)
+    _, reply, final = play(one, two)
+    # Equal plaintexts under one key and nonce would be equal ciphertexts.
+    assert reply.body[52:60] != final.body[52:60]
 
 
 def test_after_a_wrong_try_the_right_code_comes_too_late() -> None:
@@ -145,7 +159,7 @@ def test_the_same_envelope_by_several_mediators_is_taken_once() -> None:
 
 @given(st.integers(0, 2), st.data())
 def test_an_envelope_that_is_altered_on_the_way_never_pairs_anyone_with_a_lie(number: int, data: st.DataObject) -> None:
-    envelope = play(creator(), joiner())[number]
+    envelope = honest()[number]
     place = data.draw(st.integers(0, len(envelope.body) - 1))
     bit = 1 << data.draw(st.integers(0, 7))
     altered = replace(
@@ -162,7 +176,7 @@ def test_an_envelope_that_is_altered_on_the_way_never_pairs_anyone_with_a_lie(nu
 
 def test_when_the_creator_refuses_the_joiner_does_not_take_it_for_a_peer() -> None:
     one, two = creator(), joiner()
-    reply = play(creator(), joiner())[1]
+    reply = honest()[1]
     meddle(one, two, 1, replace(reply, body=reply.body[:-1] + bytes([reply.body[-1] ^ 1])))
     assert one.next_event() == Refused(Refusal.WRONG_CODE)
     assert two.next_event() == Refused(Refusal.DISTURBED)
@@ -170,7 +184,7 @@ def test_when_the_creator_refuses_the_joiner_does_not_take_it_for_a_peer() -> No
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_the_outside_of_an_envelope_is_authenticated_too(number: int) -> None:
-    envelope = play(creator(), joiner())[number]
+    envelope = honest()[number]
     one, two = creator(), joiner()
     meddle(one, two, number, replace(envelope, expires=envelope.expires + 1))
     receiver = one if number == 1 else two
@@ -222,7 +236,7 @@ POINTS_NOBODY_SENDS = [
 @pytest.mark.parametrize("element", POINTS_NOBODY_SENDS)
 def test_an_element_that_is_no_proper_point_ends_the_exchange_and_is_not_answered(element: bytes) -> None:
     one, two = creator(), joiner()
-    hello, reply, _ = play(creator(), joiner())
+    hello, reply, _ = honest()
     two.receive_envelope(replace(hello, body=hello.body[:18] + element + hello.body[50:]), NOW)
     one.envelopes_to_send()
     one.receive_envelope(replace(reply, body=reply.body[:18] + element + reply.body[50:]), NOW)
@@ -246,7 +260,7 @@ def test_a_flood_ends_the_exchange_after_a_bounded_number_of_envelopes() -> None
     assert one.next_event() is None
     one.receive_envelope(replace(hello, id=b"z" * 16), NOW)
     assert one.next_event() == Refused(Refusal.CROWDED)
-    one.receive_envelope(play(creator(), joiner())[1], NOW)
+    one.receive_envelope(honest()[1], NOW)
     assert one.next_event() is None
     assert len(one._seen) == MAX_ENVELOPES + 1
 
