@@ -44,6 +44,7 @@ class Agent(Course):
         self._emit(Started(role="connect" if self.is_inviter else "accept", peer=self.peer_name))
         if self._round.gatherer.is_done:
             self._bound.update(self._round.gatherer.sockets)
+            self._emit(self._round.gatherer.summary())
             self._gathered(now)
         else:
             self._round.gatherer.start(now)

@@ -82,6 +82,7 @@ class Gatherer:
         self._bind = bind_host, bind_port
         self._patience = deadline
         self._started = 0.0
+        self._ended = 0.0
         self._deadline: float | None = None
         self._enough_at: float | None = None
         self._keepalive_at: float | None = None
@@ -141,6 +142,15 @@ class Gatherer:
     def answered(self) -> bool:
         """Whether any STUN server answered."""
         return any(self._mapped.values())
+
+    def summary(self) -> Gathered:
+        """Returns what there is as an event."""
+        return Gathered(
+            candidates=len(self.candidates),
+            mapping=self.report.mapping.value,
+            hops=self.hops,
+            elapsed=self._ended - self._started,
+        )
 
     # What whoever drives a machine calls.
 
@@ -339,17 +349,10 @@ class Gatherer:
         overdue = any(at is not None and now >= at for at in (self._deadline, self._enough_at))
         if overdue or (hops_known and not waiting):
             self.is_done = True
+            self._ended = now
             self._transactions = [t for t in self._transactions if t.is_running and now < (self._deadline or now)]
             self._stop_hops(now)
-            report = self.report
-            self._events.append(
-                Gathered(
-                    candidates=len(self.candidates),
-                    mapping=report.mapping.value,
-                    hops=self.hops,
-                    elapsed=now - self._started,
-                )
-            )
+            self._events.append(self.summary())
 
     def _refresh(self, now: float) -> None:
         """Asks one server, each time another, from each socket that a server saw through a NAT."""
