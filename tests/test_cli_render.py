@@ -30,7 +30,8 @@ EXCHANGE: list[events.Event] = [
     events.OfferSent(session=S, kind="invite", mediator="file:///shared"),
     events.OfferFailed(session=S, kind="invite", mediator="http://hub", reason="connection refused"),
     events.OfferReceived(session=S, kind="accept", mediator="file:///shared", peer="remote", candidates=4),
-    events.StepBegun(session=S, strategy="check", targets=2),
+    events.StepBegun(session=S, strategy="prime", targets=2),
+    events.StepBegun(session=S, strategy="check", targets=0),
     events.PeerHeard(session=S, remote=PEER),
 ]
 SUCCESS: list[events.Event] = [
@@ -102,7 +103,7 @@ def test_the_picture_shows_what_is_being_tried() -> None:
     assert "server-reflexive 203.0.113.9:40112" in shown
     assert "invite sent by file:///shared; accept received by file:///shared (4 candidates)" in shown
     assert "http://hub: connection refused" in shown
-    assert "check towards 2 targets; heard 198.51.100.2:5000" in shown
+    assert "prime → check, 2 targets; heard 198.51.100.2:5000" in shown
 
 
 def test_the_last_picture_is_a_summary() -> None:
@@ -113,7 +114,8 @@ def test_the_last_picture_is_a_summary() -> None:
 
 def test_a_failure_marks_the_line_where_it_stopped() -> None:
     shown = picture(view_of(events.Started(role="connect", peer="remote"), *GATHERING, *EXCHANGE, FAILURE))
-    assert "✗ remote    no path to remote" in shown
+    assert re.search("✗ remote +failed after", shown)
+    assert "no path to remote" not in shown, "the program says it, and its hint, below the picture"
     assert "✓ offer" in shown
     assert "✗ path" in shown
 
@@ -182,7 +184,9 @@ def test_plain_lines_say_the_main_steps_and_more_when_asked() -> None:
 
 def test_the_failure_of_a_single_peer_is_left_to_the_program_and_that_of_one_of_many_is_not() -> None:
     assert plain(0, FAILURE) == []
-    assert plain(0, EXCHANGE[2], FAILURE, single=False)[-1] == "holepunch: remote: no path to remote; Use a relay."
+    closed = events.SessionClosed(session=S, reason="no path to remote")
+    lines = plain(0, EXCHANGE[2], FAILURE, closed, single=False)
+    assert lines[1:] == ["holepunch: remote: no path to remote; Use a relay."], "and it is said once"
 
 
 class Terminal(io.StringIO):

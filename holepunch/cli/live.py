@@ -50,12 +50,15 @@ class Attempt:
     """Why a mediator did not; by its URL."""
     received: events.OfferReceived | None = None
     refused: str = ""
-    step: events.StepBegun | None = None
+    steps: dict[str, int] = field(default_factory=dict)
+    """The steps of the plan that have begun, and how many addresses each has."""
     heard: dict[Address, str] = field(default_factory=dict)
     """Where the peer was heard, and the round trip once the path is proven."""
     selected: events.PathSelected | None = None
     lost: events.PathLost | None = None
     command: str = ""
+    ended: float | None = None
+    """When there was nothing more to wait for: a path, or none."""
     over: str = ""
     hint: str = ""
     failed: bool = False
@@ -82,7 +85,7 @@ class Attempt:
             case events.OfferRefused():
                 self.refused = f"{event.reason} ({event.mediator})"
             case events.StepBegun():
-                self.step = event
+                self.steps[event.strategy] = max(event.targets, self.steps.get(event.strategy, 0))
             case events.PeerHeard():
                 self.heard.setdefault(event.remote, "")
             case events.PathValid():
@@ -101,7 +104,7 @@ class Attempt:
             case events.CommandExited():
                 self.command = f"the command ended with status {event.status}"
             case events.SessionClosed():
-                self.over = event.reason or "closed"
+                self.over = self.over or event.reason or "closed"
             case events.Failed():
                 self.over, self.hint, self.failed = event.reason, event.hint, True
             case _:
@@ -155,11 +158,11 @@ class Attempt:
         if self.lost:
             silent = duration(self.lost.silent)
             text.append(f"lost: {format_address(self.lost.remote)} is silent for {silent}, punching again", "yellow")
-        elif self.step:
-            text.append(f"{self.step.strategy} towards {count(self.step.targets, 'target')}")
+        elif self.steps:
+            text.append(" → ".join(self.steps)).append(f", {count(max(self.steps.values()), 'target')}", "dim")
         for remote, rtt in self.heard.items():
             text.append("; heard ").append(format_address(remote), "green").append(f" {rtt}" if rtt else "", "dim")
-        begun = self.step is not None or bool(self.heard) or self.lost is not None
+        begun = bool(self.steps) or bool(self.heard) or self.lost is not None
         return (self._unless_over() if begun else Mark.IDLE), text
 
     def _unless_over(self) -> Mark:
@@ -189,7 +192,12 @@ class View:
         key = event.session if self._several else ""
         if key not in self.attempts:
             self.attempts[key] = Attempt(self._clock())
-        self.attempts[key].take(event)
+        attempt = self.attempts[key]
+        attempt.take(event)
+        if attempt.ended is None and (attempt.selected or attempt.over):
+            attempt.ended = self._clock()
+        elif attempt.lost:
+            attempt.ended = None
 
     def forget(self, session: str) -> None:
         """Forgets one of several attempts: what there is to say of it stands above the picture."""
@@ -228,14 +236,17 @@ class View:
     def _draw(self, attempt: Attempt) -> RenderableType:
         grid = _grid()
         title = Text(attempt.peer or "a peer", "bold")
-        head = Text(duration(self._clock() - attempt.began), "dim")
-        if attempt.over:
+        ended = self._clock() if attempt.ended is None else attempt.ended
+        head = Text(duration(ended - attempt.began), "dim")
+        if attempt.failed and not self._several:  # why is the program's last word
+            head = Text(f"failed after {duration(ended - attempt.began)}", "red")
+        elif attempt.over:
             head = Text(attempt.over, "red" if attempt.failed else "dim")
         elif attempt.command:
             head = Text(attempt.command)
         state = Mark.FAILED if attempt.failed else Mark.DONE if attempt.selected or attempt.over else Mark.BUSY
         grid.add_row(self._mark(state), title, head)
-        if attempt.hint and self._several:  # a single attempt's is the program's last word
+        if attempt.hint and self._several:
             grid.add_row("", "", Text(attempt.hint, "dim"))
         for name, (mark, text) in (
             ("addresses", attempt.addresses()),

@@ -81,20 +81,33 @@ class PlainRenderer:
         self._stream = stream
         self._single = single
         self._peers: dict[str, str] = {}
+        self._failed: set[str] = set()
 
     def __call__(self, event: events.Event) -> None:
         """Writes one event, if it is wanted."""
         self.learn(event)
         level, sentence = describe(event)
-        if level > self._verbosity or (self._single and isinstance(event, events.Failed)):
-            return
         name = "" if self._single else self._peers.get(event.session, event.session)
-        self.say(f"{name}: {sentence}" if name else sentence)
-        if isinstance(event, events.SessionClosed | events.Failed):
-            self._peers.pop(event.session, None)
+        if level <= self._verbosity and not self._is_known(event):
+            self.say(f"{name}: {sentence}" if name else sentence)
+        if isinstance(event, events.SessionClosed):
+            self.forget(event.session)
+
+    def _is_known(self, event: events.Event) -> bool:
+        """Whether the person has been told, or will be: the failure of the only peer is the program's own."""
+        if isinstance(event, events.Failed):
+            return self._single
+        return isinstance(event, events.SessionClosed) and event.session in self._failed
+
+    def forget(self, session: str) -> None:
+        """Forgets a session that is over."""
+        self._peers.pop(session, None)
+        self._failed.discard(session)
 
     def learn(self, event: events.Event) -> None:
         """Learns the peer's name, so that later lines of its session can begin with it."""
+        if isinstance(event, events.Failed):
+            self._failed.add(event.session)
         if isinstance(event, events.Started | events.OfferReceived) and event.session and event.peer:
             self._peers[event.session] = event.peer
 
@@ -145,12 +158,13 @@ class LiveRenderer:
             level, sentence = describe(event)
             if ALWAYS < level <= self._verbosity:
                 self.say(sentence)
-        if isinstance(event, events.SessionClosed | events.Failed):
+        if isinstance(event, events.SessionClosed):
             self._end(event.session)
 
     def _end(self, session: str) -> None:
         if self._live is not None:
             self._keep(session)
+        self._plain.forget(session)
         self._view.forget(session)
         self._running.discard(session)
         if not self._running and not self._single and self._live is None:
