@@ -18,42 +18,24 @@ inviter is the controlling side (RFC 8445, 6.1.1): its SELECTED is the nominatio
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from ..errors import WireError
 from .address import is_ipv6
-from .budget import TupleBudget
+from .budget import TokenBucket, TupleBudget
 from .candidate import Candidate, CandidateKind
+from .checkevents import PeerLeft, PeerReady, Progressed, Selected
+from .claims import Claims
 from .events import Event, PathValid, PeerHeard
 from .machine import Address, Entropy, Transmit
 from .packet import LENGTH, NOTHING_HEARD, Flag, Opener, Punch, Sealer, decode_punch, encode_punch
-from .path import MAX_UNANSWERED, Path, better
+from .path import MAX_UNANSWERED, Path, best_of
 
 MAX_PATHS = 64
 # A better class of path may answer a moment after a worse one: wait for it one round trip of the
 # worse, within these bounds; but never when nothing better is being checked.
 MIN_SETTLE, MAX_SETTLE = 0.05, 0.3  # seconds
+BUDGET_WAIT = 0.02  # seconds until a path that no budget allowed a packet asks again
 DEFAULT_TTL = 7  # hops, where the distance out of our NATs could not be measured
-
-
-class Selected(Event):
-    """Event: the session's path is (again) chosen, and valid on our side."""
-
-
-class PeerReady(Event):
-    """Event: the peer's user is ready."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progressed(Event):
-    """Event: `is_confirmed` or `is_ready_known` has become true."""
-
-    ready: bool
-    """Which of the two: the peer has our READY."""
-
-
-class PeerLeft(Event):
-    """Event: the peer says BYE."""
 
 
 class CheckList:
@@ -64,9 +46,18 @@ class CheckList:
         opener: for the peer's.
         controlling: whether we nominate: the inviter does.
         entropy: random bytes for jitter.
+        allowance: what all sessions with this peer share (holepunch.proto.claims).
     """
 
-    def __init__(self, sealer: Sealer, opener: Opener, *, controlling: bool, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        sealer: Sealer,
+        opener: Opener,
+        *,
+        controlling: bool,
+        entropy: Entropy,
+        allowance: TokenBucket | None = None,
+    ) -> None:
         self.selected: Path | None = None
         self.is_confirmed = False
         """Whether the peer is known to use the selected path too."""
@@ -86,7 +77,7 @@ class CheckList:
         self._controlling = controlling
         self._entropy = entropy
         self._paths: dict[tuple[int, Address], Path] = {}
-        self._contacted: set[tuple[int, Address]] = set()
+        self._claims = Claims(allowance)
         self._settle_at: float | None = None
         self._selected_from = 0  # packets with at least this counter carry SELECTED for the chosen path
         self._ready_from: int | None = None
@@ -111,14 +102,18 @@ class CheckList:
         self.low_ttl = low_ttl
         count = 0
         for candidate in remote:
+            address = candidate.address
             for local, ipv6 in sockets.items():
-                if is_ipv6(candidate.address[0]) != ipv6:
+                if is_ipv6(address[0]) != ipv6:
                     continue
-                path = self._path(local, candidate.address, candidate)
-                if path is not None:
+                path = self._path(local, address, candidate) if self._claims.admit(address, now) else None
+                if path is None:
+                    continue
+                count += 1
+                # An offer that comes again does not make us hurry: what is being primed goes on as it was.
+                if low_ttl is None or path.next_send is None:
                     path.unanswered = 0
                     path.begin(now)
-                    count += 1
         self._send_due(now)
         return count
 
@@ -137,10 +132,8 @@ class CheckList:
 
         A peer whose mail is slow cannot answer yet, and hears the next one.
         """
-        silent = [path for path in self._paths.values() if not path.is_heard and path.unanswered < MAX_UNANSWERED]
-        for path in silent:
-            self._send(path, now, want=True)
-        return len(silent)
+        silent = [path for path in self._paths.values() if not path.is_heard]
+        return sum(self._ask(path, now) for path in silent)
 
     def set_ready(self, now: float) -> None:
         """Tells the peer that our user is ready, until is_ready_known."""
@@ -195,7 +188,7 @@ class CheckList:
         self._paths = {}
         if self.selected is not None:
             old = self.selected
-            self.selected = Path(old.local, old.remote, old.kind, old.preference)
+            self.selected = Path(old.local, old.remote, old.kind, old.preference, is_contacted=True)
             self._paths[old.local, old.remote] = self.selected
 
     # What whoever drives a machine calls.
@@ -279,6 +272,7 @@ class CheckList:
         if punch.echo != NOTHING_HEARD:
             self._echoed = max(self._echoed, punch.echo)
         if became_valid:
+            self._claims.prove(path.remote, now)
             path.next_send = None
             self._events.append(PathValid(remote=path.remote, kind=path.kind.value, rtt=path.rtt or 0.0))
         if Flag.BYE in punch.flags:
@@ -299,7 +293,7 @@ class CheckList:
         if known != (self.is_confirmed, self.is_ready_known):
             self._events.append(Progressed(ready=self.is_ready_known and not known[1]))
         answered = any(sent >= fresh for sent in reversed(path.sent))
-        if (Flag.WANT in punch.flags or became_valid) and not answered:
+        if (Flag.WANT in punch.flags or became_valid) and not answered and self._may_contact(path, now):
             self._send(path, now, want=not path.is_valid or self._awaits_answer(path))
             if first and not path.is_valid:
                 path.attempt = 0
@@ -328,10 +322,7 @@ class CheckList:
         if not valid or (self.selected is not None and self.selected.is_valid):
             self._settle_at = None
             return
-        best = valid[0]
-        for path in valid[1:]:
-            if better(path, best):
-                best = path
+        best = best_of(valid)
         hopeful = any(
             path.preference > best.preference and path.next_send is not None and not path.is_valid
             for path in self._paths.values()
@@ -363,14 +354,28 @@ class CheckList:
             path.next_send = None
             return
         low = self.low_ttl is not None and not path.is_heard
-        if not low and path.unanswered >= MAX_UNANSWERED:
+        used_up = path.unanswered >= MAX_UNANSWERED or not (path.is_valid or self._claims.may_ask(path.remote, now))
+        if used_up and not low:
             path.next_send = None
-            return
-        if (path.local, path.remote) not in self._contacted and not self.budget.take(now):
-            path.next_send = now + 0.01
-            return
-        self._send(path, now, want=True, ttl=self.low_ttl if low else None)
-        path.schedule(now, self._entropy, low=low)
+        elif self._ask(path, now, ttl=self.low_ttl if low else None):
+            path.schedule(now, self._entropy, low=low)
+        else:
+            path.next_send = now + BUDGET_WAIT
+
+    def _ask(self, path: Path, now: float, ttl: int | None = None) -> bool:
+        """Sends a check unasked, within every budget; returns whether it was sent."""
+        claimed = ttl is None and not path.is_valid
+        if claimed and not self._claims.may_ask(path.remote, now):
+            return False
+        if not self._may_contact(path, now) or (claimed and not self._claims.ask(path.remote, now)):
+            return False
+        self._send(path, now, want=True, ttl=ttl)
+        return True
+
+    def _may_contact(self, path: Path, now: float) -> bool:
+        """Tells whether a packet may go to a path, which costs a token if it is the first."""
+        path.is_contacted = path.is_contacted or self.budget.take(now)
+        return path.is_contacted
 
     def _send(self, path: Path, now: float, *, want: bool, ttl: int | None = None) -> None:
         flags = Flag(0)
@@ -387,7 +392,6 @@ class CheckList:
         if ttl is None:
             path.unanswered += 1
         path.note_sent(self._sealer.next_counter, now)
-        self._contacted.add((path.local, path.remote))
         self.packets += 1
         observed = path.remote if path.is_heard else None
         punch = Punch(flags=flags, round=self.round, echo=path.heard, observed=observed)

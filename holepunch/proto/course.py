@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..errors import ConfigurationError, HolepunchError, NetworkError, PeerTimeoutError, TraversalError
-from .checklist import CheckList, PeerLeft, PeerReady, Progressed, Selected
+from .checkevents import PeerLeft, PeerReady, Progressed, Selected
+from .checklist import CheckList
 from .consent import Consent
 from .correspondence import Correspondence
 from .envelope import Envelope
@@ -231,6 +232,7 @@ class Course:
                 Opener(keys.derive(b"punch " + theirs)),
                 controlling=self.is_inviter,
                 entropy=self._entropy,
+                allowance=self.options.allowance,
             )
         self.state = State.PUNCHING
         if self._round.number == 0:

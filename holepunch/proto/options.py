@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .budget import TokenBucket
 from .candidate import Interface
 from .machine import Address
 from .offer import Carry
@@ -42,3 +43,5 @@ class AgentOptions:
     keeps_socket: bool = False
     """Whether the socket stays ours when the path is up (--proxy, library), so that we answer checks."""
     fingerprint: bytes = b""
+    allowance: TokenBucket | None = None
+    """What all sessions with one peer may send to addresses that it only claims; None: one per session."""

@@ -1,5 +1,6 @@
 """One way to the peer: a socket of ours and an address of theirs, and what is known of the pair."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .candidate import CandidateKind
@@ -13,7 +14,7 @@ CHECKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 # of ours may drop one.  They are repeated well within the 30 s of an unanswered mapping.
 PRIMES = (0.03, 0.1, 0.4, 1.5, 4.0, 10.0)
 JITTER = 0.1  # of the interval, either way
-MAX_UNANSWERED = 20  # checks to an address that never answered: what a lying peer can make us send there
+MAX_UNANSWERED = 20  # checks in a row; claims to addresses that never answered have limits of their own
 _MAX_REMEMBERED = 64  # counters per path whose time of sending is kept
 
 
@@ -25,6 +26,8 @@ class Path:
     remote: Address
     kind: CandidateKind
     preference: int
+    is_contacted: bool = False
+    """Whether anything was sent on it: it is in the routers' tables."""
     next_send: float | None = None
     """When the next check or prime is due; None for not at all."""
     attempt: int = 0
@@ -105,3 +108,12 @@ def better(a: Path, b: Path) -> bool:
     if a.rtt is None or b.rtt is None:
         return a.rtt is not None
     return b.rtt - a.rtt > max(MIN_GAIN, MIN_GAIN_RATIO * b.rtt)
+
+
+def best_of(paths: Sequence[Path]) -> Path:
+    """Returns the best of some paths, the first of equal ones; there must be one."""
+    best = paths[0]
+    for path in paths[1:]:
+        if better(path, best):
+            best = path
+    return best
