@@ -223,8 +223,10 @@ class BehaviourProbe:
             other = other_address(outcome.response)
             self._answers[server] = ServerAnswer(server=server, mapped=mapped, other=other, rtt=outcome.rtt)
             self._seen[server] = mapped
-            # One that is dead, or much slower than this one, is not worth waiting for.
-            self._step_ends = min(self._step_ends, now + max(0.4, 3 * (now - self._began)))
+            # One that is dead, or much slower than this one, is not worth waiting for; one whose first
+            # two requests were lost is, where few have answered.
+            few = len(self._seen) < 3
+            self._step_ends = min(self._step_ends, now + max(1.2 if few else 0.4, 3 * (now - self._began)))
 
     def _ask_other_endpoints(self, now: float) -> None:
         self._questions.rtt = max((answer.rtt for answer in self._nearest()), default=0.0)

@@ -258,16 +258,19 @@ class HopsProbe:
 
     def _take_answer(self, ttl: int, now: float) -> None:
         """Takes an answer from the other address: this TTL is enough, or with 0 none is needed."""
-        first = not self._answered
         self._answered.add(ttl)
-        if ttl == 0 or ttl == self._beyond():
-            self._finish(now)  # the control settles it; so do two methods that agree
-        elif first:
-            # All TTLs that are enough answer together.  Those below get a second chance, since a
-            # lost datagram must not make us go further than we need.
-            self._rtt = self._rtt or now - self._asked
-            self._again_at = now + max(0.01, self._rtt / 8)
-            self._finish_at = self._again_at + 1.25 * self._rtt + SETTLE
+        if ttl == 0:
+            self._finish(now)
+        if not self._is_running or ttl != min(self._answered):
+            return
+        # All TTLs that are enough answer together, so this is where they are sorted.
+        self._rtt = self._rtt or now - self._asked
+        settled = now + max(0.01, self._rtt / 8)
+        if ttl == self._beyond():
+            self._again_at, self._finish_at = None, settled  # two methods agree
+        else:
+            # Those below get a second chance: a lost datagram must not make us go further than we need.
+            self._again_at, self._finish_at = settled, settled + 1.25 * self._rtt + SETTLE
 
     def _finish(self, now: float) -> None:
         self.is_done = True
