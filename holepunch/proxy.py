@@ -16,6 +16,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -27,11 +28,12 @@ from .proto.machine import Address
 log = get_logger("proxy")
 
 _LOOPBACK: Final = "127.0.0.1"
-# Room for what a command sends while we are busy: 100 Mbit/s for 80 ms.
-_RECEIVE_BUFFER: Final = 1 << 20
 # Looking a sender up reads a table of all sockets; a local flood must not make us do nothing else.
 _LOOK_UP_WINDOW: Final = 0.05  # seconds
 _LOOK_UPS_PER_WINDOW: Final = 32
+# What the peer says before the command is up is kept for it: a lost first handshake costs some VPNs 5 s.
+_EARLY_RUNS: Final = 32
+_EARLY_INTERVAL: Final = 0.05  # seconds between looks whether it is up
 
 
 class ProxySession(Protocol):
@@ -59,14 +61,16 @@ class Proxy:
 
     def __init__(self, session: ProxySession) -> None:
         self._session = session
-        self._socket = UdpSocket(4, _LOOPBACK, receive_buffer=_RECEIVE_BUFFER)
+        self._socket = UdpSocket(4, _LOOPBACK)
         self.address: Address = self._socket.address
         """The peer, as the command sees it."""
         self.refused = 0
         """Datagrams on loopback that were not the command's."""
         self._reserved: Address | None = None
         self._command: Address | None = None
-        self._looked_up: set[tuple[str, Address]] = set()
+        self._early: deque[tuple[bytes, int]] = deque(maxlen=_EARLY_RUNS)
+        self._early_timer: asyncio.TimerHandle | None = None
+        self._looked_up: set[Address] = set()
         self._window_end = 0.0
 
     def __enter__(self) -> Self:
@@ -76,6 +80,8 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._session.attach_forwarder(None)
+        if self._early_timer is not None:
+            self._early_timer.cancel()
         self._socket.close()
 
     def reserve(self) -> Address:
@@ -89,28 +95,35 @@ class Proxy:
         return self._reserved
 
     def _to_command(self, data: memoryview, segment: int) -> None:
-        # Until it has spoken, a command that waits to be spoken to has bound what it was told to bind.
-        if self._command is None and self._reserved is not None and self._may_look_up("to", self._reserved):
-            self._admit(self._reserved)
         if self._command is not None:
             self._socket.send_run(data, segment, self._command)
+            return
+        self._early.append((bytes(data), segment))
+        if self._early_timer is None:
+            self._try_early()
+
+    def _try_early(self) -> None:
+        """Looks whether a command that waits to be spoken to is up: it has bound what it was told to bind."""
+        self._early_timer = None
+        if self._reserved is None or not self._admit(self._reserved):
+            self._early_timer = asyncio.get_running_loop().call_later(_EARLY_INTERVAL, self._try_early)
 
     def _from_command(self, data: memoryview, segment: int, source: Address) -> bool:
-        if source == self._command or (self._may_look_up("from", source) and self._admit(source)):
+        if source == self._command or (self._may_look_up(source) and self._admit(source)):
             self._session.send_run(data, segment)
         else:
             self.refused += -(-len(data) // segment)
         return True
 
-    def _may_look_up(self, direction: str, endpoint: Address) -> bool:
-        """Limits look-ups: each endpoint once in a window, and so many in all."""
+    def _may_look_up(self, source: Address) -> bool:
+        """Limits look-ups: each source once in a window, and so many in all."""
         now = asyncio.get_running_loop().time()
         if now >= self._window_end:
             self._looked_up.clear()
             self._window_end = now + _LOOK_UP_WINDOW
-        if (direction, endpoint) in self._looked_up or len(self._looked_up) >= _LOOK_UPS_PER_WINDOW:
+        if source in self._looked_up or len(self._looked_up) >= _LOOK_UPS_PER_WINDOW:
             return False
-        self._looked_up.add((direction, endpoint))
+        self._looked_up.add(source)
         return True
 
     def _admit(self, endpoint: Address) -> bool:
@@ -125,6 +138,8 @@ class Proxy:
             return False
         self._command = endpoint
         log.debug("command admitted", source=endpoint)
+        while self._early:
+            self._socket.send_run(*self._early.popleft(), endpoint)
         return True
 
 

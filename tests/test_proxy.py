@@ -69,18 +69,28 @@ async def test_a_command_that_waits_is_spoken_to_first(session: StandInSession) 
         command.socket.close()
 
 
-async def test_what_comes_before_the_command_is_up_does_not_keep_it_out(session: StandInSession) -> None:
+@needs_owners
+async def test_what_comes_before_the_command_is_up_is_kept_for_it(session: StandInSession) -> None:
     with Proxy(session) as proxy:
         inner = proxy.reserve()
         session.say(b"too early")
-        await asyncio.sleep(0)
+        while not proxy._early:
+            await asyncio.sleep(0)
+        session.say(b"early, too")
         command = Command(inner)
+        assert await command.received.get() == b"too early"
+        assert await command.received.get() == b"early, too"
         command.socket.send(b"now", proxy.address)
         assert await session.received.get() == b"now"
-        session.say(b"welcome")
-        while await command.received.get() != b"welcome":
-            pass  # the early one may have found it up
         command.socket.close()
+
+
+async def test_what_comes_before_a_command_that_never_comes_is_forgotten(session: StandInSession) -> None:
+    with Proxy(session) as proxy:
+        proxy.reserve()
+        for _ in range(100):
+            proxy._to_command(memoryview(b"x" * 65000), 1000)
+        assert len(proxy._early) == 32
 
 
 @needs_owners
@@ -128,9 +138,9 @@ async def test_another_users_socket_is_refused_even_on_the_reserved_port(
         assert command.received.empty()
         # The real one, once the port is its own.
         monkeypatch.setattr(proxy_module, "owners", lambda _: frozenset({os.getuid(), 0}))
-        while session.received.empty():
-            command.socket.send(b"it is me", proxy.address)
-            await asyncio.sleep(0.01)
+        assert await command.received.get() == b"secret"
+        command.socket.send(b"it is me", proxy.address)
+        assert await session.received.get() == b"it is me"
         command.socket.close()
 
 
