@@ -120,6 +120,19 @@ def test_a_failure_marks_the_line_where_it_stopped() -> None:
     assert "✗ path" in shown
 
 
+def test_an_attempt_that_was_stopped_has_no_mark_of_success() -> None:
+    closed = events.SessionClosed(session=S, reason="closed by this side")
+    shown = picture(view_of(events.Started(role="connect", peer="remote"), *GATHERING, EXCHANGE[0], closed))
+    assert re.search("✗ remote +stopped after", shown)
+    assert "invite sent by file:///shared; no answer" in shown
+
+
+def test_loopback_is_shown_only_where_there_is_nothing_else() -> None:
+    lo = events.CandidateFound(kind="host", address=("127.0.0.1", 9))
+    assert "127.0.0.1:9" in picture(view_of(lo))
+    assert "127.0.0.1:9" not in picture(view_of(lo, GATHERING[0]))
+
+
 def test_an_acceptor_shows_its_peers_side_by_side() -> None:
     view = view_of(
         *GATHERING,

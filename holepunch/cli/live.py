@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..proto import events
-from ..proto.address import format_address
+from ..proto.address import Scope, format_address, scope_of
 from ..proto.machine import Address
 from .sentences import count, duration
 
@@ -136,7 +136,7 @@ class Attempt:
             text.append(self.received.mediator, "cyan")
             text.append(f" ({count(self.received.candidates, 'candidate')})", "dim")
         elif self.sent and not self.is_invited:
-            text.append("; waiting for the answer", "dim")
+            text.append("; no answer" if self.over else "; waiting for the answer", "dim")
         for mediator, reason in self.trouble.items():
             text.append(f"{'; ' if text else ''}{mediator}: {reason}", "yellow")
         if self.refused and not self.received:
@@ -238,13 +238,14 @@ class View:
         title = Text(attempt.peer or "a peer", "bold")
         ended = self._clock() if attempt.ended is None else attempt.ended
         head = Text(duration(ended - attempt.began), "dim")
-        if attempt.failed and not self._several:  # why is the program's last word
-            head = Text(f"failed after {duration(ended - attempt.began)}", "red")
+        is_vain = bool(attempt.over) and not attempt.selected
+        if is_vain and not self._several:  # why is the program's last word
+            head = Text(f"{'failed' if attempt.failed else 'stopped'} after {duration(ended - attempt.began)}", "red")
         elif attempt.over:
             head = Text(attempt.over, "red" if attempt.failed else "dim")
         elif attempt.command:
             head = Text(attempt.command)
-        state = Mark.FAILED if attempt.failed else Mark.DONE if attempt.selected or attempt.over else Mark.BUSY
+        state = Mark.FAILED if attempt.failed or is_vain else Mark.DONE if attempt.selected else Mark.BUSY
         grid.add_row(self._mark(state), title, head)
         if attempt.hint and self._several:
             grid.add_row("", "", Text(attempt.hint, "dim"))
@@ -266,11 +267,14 @@ class View:
 
 
 def _candidate_rows(attempt: Attempt) -> list[Text]:
+    # Loopback is a candidate of a machine without a network only.
+    known = {address: kind for address, kind in attempt.candidates.items() if scope_of(address[0]) != Scope.LOOPBACK}
+    found = list((known or attempt.candidates).items())
     rows = [
         Text.assemble((f"{kind:<17}", "dim"), (format_address(address), "cyan"))
-        for address, kind in list(attempt.candidates.items())[:SHOWN_CANDIDATES]
+        for address, kind in found[:SHOWN_CANDIDATES]
     ]
-    hidden = len(attempt.candidates) - len(rows)
+    hidden = len(found) - len(rows)
     return [*rows, Text(f"and {hidden} more", "dim")] if hidden > 0 else rows
 
 
