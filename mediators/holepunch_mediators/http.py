@@ -23,7 +23,6 @@ from .hub_socket import open_socket
 log = get_logger("mediator.http")
 
 FIRST_DELAY, LAST_DELAY = 0.2, 20.0  # seconds between attempts to come back; doubled each time, with jitter
-CLOCKS_AGREE = 300.0  # seconds
 
 
 class _ClosedError(MediatorError):
