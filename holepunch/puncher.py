@@ -22,12 +22,14 @@ from .home import Home, Peer
 from .log import get_logger
 from .mediator import Mailbox
 from .net.driver import Driver
-from .net.interfaces import interfaces, source_address
+from .net.interfaces import source_address
 from .net.resolve import resolve
 from .net.udp import UdpSocket
+from .net.usable import usable_interfaces
 from .post import PostOffice
 from .proto.agent import Agent, AgentOptions
-from .proto.candidate import Interface
+from .proto.budget import TokenBucket
+from .proto.claims import make_allowance
 from .proto.envelope import Envelope, Kind
 from .proto.events import Event, OfferRefused, Waiting
 from .proto.gather import Gatherer
@@ -91,6 +93,7 @@ class Puncher:
         self._attempts: dict[asyncio.Task[None], PeerId] = {}
         self._forgetting: set[asyncio.Task[None]] = set()
         self._connecting: dict[bytes, asyncio.Queue[Invitation]] = {}
+        self._allowances: dict[bytes, TokenBucket] = {}
 
     async def __aenter__(self) -> Self:
         """Opens the mediators of the settings and looks up the STUN servers, all in the background.
@@ -139,7 +142,7 @@ class Puncher:
         urls = self._urls(peer)
         for url in urls:
             self._post_office.add(url)
-        options = await self._options(urls, timeout=timeout)
+        options = await self._options(urls, peer, timeout=timeout)
         invitations: asyncio.Queue[Invitation] = asyncio.Queue(maxsize=MAX_ATTEMPTS_PER_PEER)
         self._connecting[peer.id.raw] = invitations
         session = self._begin(Agent(self._identity, peer.id, options, **self._clockwork(), peer_name=peer.name))
@@ -162,7 +165,7 @@ class Puncher:
         if not self._post_office.count:
             raise MediatorError("no mediator is configured", hint="Name one with --mediator URL, or in config.toml.")
         self._arrivals = asyncio.Queue()
-        options = await self._options(tuple(self.settings.mediators), timeout=None)
+        options = await self._options(tuple(self.settings.mediators))
         self._standby = Standby(lambda: self._gatherer(options), usable_interfaces)
         self._on_event(Waiting(mediators=self._post_office.count))
         failed = asyncio.create_task(self._post_office.failed.wait())
@@ -227,7 +230,9 @@ class Puncher:
         port = self.settings.bind[1] if self.settings.bind else 0
         return 0 if any(session.is_bound_to(port) for session in self._sessions.values()) else port
 
-    async def _options(self, urls: tuple[str, ...], *, timeout: float | None) -> AgentOptions:
+    async def _options(
+        self, urls: tuple[str, ...], peer: Peer | None = None, *, timeout: float | None = None
+    ) -> AgentOptions:
         settings = self.settings
         host = settings.bind[0] if settings.bind else ""
         servers: tuple[Address, ...] = ()
@@ -236,6 +241,7 @@ class Puncher:
         return AgentOptions(
             servers=servers,
             interfaces=usable_interfaces(),
+            look_again=usable_interfaces,
             source=lambda remote: source_address(remote) or host,
             bind_host=host,
             bind_port=self._free_port(),
@@ -246,6 +252,7 @@ class Puncher:
             carry=self._carry,
             keeps_socket=self._keeps_socket,
             fingerprint=self.home.certificate().fingerprint if self._carry is Carry.RAW else b"",
+            allowance=self._allowances.setdefault(peer.id.raw, make_allowance()) if peer else None,
         )
 
     def _clockwork(self) -> _Clockwork:
@@ -280,7 +287,10 @@ class Puncher:
     async def _deliver(self, envelope: Envelope, mediator: str) -> bool:
         session = self._sessions.get(envelope.session)
         if session is not None:
-            return session.deliver(envelope, mediator)
+            used = session.deliver(envelope, mediator)
+            if used and envelope.kind is Kind.INVITE:
+                self.home.claim(envelope.id, envelope.expires, time.time())
+            return used
         if envelope.kind is not Kind.INVITE or (self._arrivals is None and not self._connecting):
             return False  # it may be for another process of this machine
         try:
@@ -303,7 +313,7 @@ class Puncher:
         if len(self._attempts) >= MAX_ATTEMPTS or same >= MAX_ATTEMPTS_PER_PEER:
             self._on_event(OfferRefused(mediator=mediator, reason=f"{peer.name} has {same} attempts under way"))
             return False
-        if not self.home.claim(invitation.id, invitation.expires, time.time()):
+        if not self._claim(invitation):
             self._on_event(OfferRefused(mediator=mediator, reason="the offer was answered before"))
             return False
         task = asyncio.create_task(self._accept_one(peer, invitation), name=f"accept {peer.name}")
@@ -324,7 +334,7 @@ class Puncher:
     async def _answer(self, peer: Peer, invitation: Invitation) -> Session:
         for url in peer.mediators:
             self._post_office.add(url)
-        options = await self._options(self._urls(peer), timeout=None)
+        options = await self._options(self._urls(peer), peer)
         gatherer, sockets = (self._standby.take() if self._standby else None) or (None, {})
         agent = Agent(
             self._identity,
@@ -377,15 +387,10 @@ class Puncher:
         """Returns the peer's own invitation, where it is the one that stands: the higher session id."""
         while True:
             invitation = await invitations.get()
-            if bytes.fromhex(session.id) < invitation.session and self.home.claim(
-                invitation.id, invitation.expires, time.time()
-            ):
+            if bytes.fromhex(session.id) < invitation.session and self._claim(invitation):
                 return invitation
 
-
-def usable_interfaces() -> tuple[Interface, ...]:
-    """Returns our addresses that a peer may be offered: no tunnels and bridges, unless there is nothing else."""
-    known = [i for i in interfaces() if i.is_up and not i.is_deprecated]
-    plain = [i for i in known if not (i.is_tunnel or i.is_virtual)]
-    chosen = plain if any(not i.is_loopback for i in plain) else known
-    return tuple(Interface(i.host, i.prefix_length) for i in chosen)
+    def _claim(self, invitation: Invitation) -> bool:
+        """Takes an INVITE for this process, and those that its sender may write later in the same session."""
+        now = time.time()
+        return all(self.home.claim(it, invitation.expires, now) for it in (invitation.session, invitation.id))
