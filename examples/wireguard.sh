@@ -22,10 +22,8 @@ daemon=$!
 # wireguard-go removes its device when it ends.
 trap 'kill "$daemon" 2>/dev/null' EXIT
 trap 'exit 143' TERM INT HUP
-until wg show "$device" >/dev/null 2>&1; do
-    kill -0 "$daemon" 2>/dev/null || exit 1
-    sleep 0.05
-done
+await() { until "$@" 2>/dev/null; do kill -0 "$daemon" 2>/dev/null || exit 1; sleep 0.05; done; }
+await wg show "$device" >/dev/null
 
 wg setconf "$device" /dev/stdin <<CONFIGURATION
 [Interface]
@@ -36,8 +34,13 @@ PublicKey = $(key "$theirs" | wg pubkey)
 PresharedKey = $(key psk)
 Endpoint = $endpoint
 AllowedIPs = $tunnel_peer/32
-PersistentKeepalive = 15
 CONFIGURATION
 ip address add "$tunnel_local" peer "$tunnel_peer" dev "$device"
 ip link set "$device" mtu "${TUNNEL_MTU:-1380}" up
+
+# The inviter begins: two handshakes that cross are lost, and tried again only after 5 s.  Then both keep
+# their NATs' mappings alive.
+shaken() { [ "$(wg show "$device" latest-handshakes | cut -f 2)" != 0 ]; }
+[ "$HOLEPUNCH_ROLE" = connect ] || await shaken
+wg set "$device" peer "$(key "$theirs" | wg pubkey)" persistent-keepalive 15
 wait "$daemon"
