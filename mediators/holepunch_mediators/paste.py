@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, parse_qsl
 from holepunch.errors import ConfigurationError, MediatorError, WireError
 from holepunch.log import get_logger
 from holepunch.mediator import Finding, Mailbox, Mediator
-from holepunch.proto.envelope import HEADER_LENGTH, MAX_BODY, Envelope, decode_envelope
+from holepunch.proto.envelope import HEADER_LENGTH, MAX_BODY, Envelope, Kind, decode_envelope
 
 try:
     import termios
@@ -37,6 +37,10 @@ CHECKSUM_LENGTH = 4  # bytes: enough to tell a slip of the mouse; the seal of th
 SKEW = 900  # seconds that clocks may disagree before a line is called expired
 LONGEST_LINE = 16384  # characters; what is longer than any offer is not kept
 
+_INTRODUCTIONS = {
+    Kind.INVITE: "Send this line to the peer, and paste here what comes back:",
+    Kind.ACCEPT: "Send this line back to the peer; that is all:",
+}
 _HEADER_CHARACTERS = HEADER_LENGTH * 8 // 6
 # What chats and mail programs put in: blanks, invisible joiners, quote marks at the beginning of a line.
 _NOISE = re.compile(r"^\s*(?:[>|]\s*)+|[\s\u00ad\u200b-\u200f\u2060\ufeff]", re.MULTILINE)
@@ -113,7 +117,7 @@ class PasteMediator(Mediator):
         """Prints the line for a person to send."""
         line = encode_line(envelope)
         self._posted[envelope.id] = line
-        _say("\nSend this line to the peer:\n\n" + line + "\n")
+        _say(f"\n{_INTRODUCTIONS.get(envelope.kind, 'Send this line to the peer:')}\n\n{line}\n")
         if self._qr:
             _show_qr(line)
 

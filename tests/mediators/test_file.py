@@ -103,6 +103,17 @@ async def test_polling_alone_delivers_where_no_notification_comes(tmp_path, monk
         assert (await queue.get()).body == b"sealed"
 
 
+async def test_a_notification_delivers_long_before_the_folder_would_be_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_module, "_FIRST_INTERVAL", 1000.0)
+    monkeypatch.setattr(file_module, "_LAST_INTERVAL", 1000.0)
+    async with receiving(mediator(tmp_path)) as queue:
+        number = 0
+        while queue.empty():  # until the watcher is at work
+            number += 1
+            await mediator(tmp_path, BOB).post(envelope(number))
+            await asyncio.sleep(0.1)
+
+
 async def test_a_second_post_of_the_same_envelope_changes_nothing(tmp_path):
     sender, message = mediator(tmp_path, BOB), envelope(1)
     await sender.post(message)
