@@ -15,19 +15,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from random import Random
 
-from holepunch.testing.netlab import KINDS, RELATIONS, Lab, Outcome, Peers, build_pair
+from holepunch.testing.netlab import KINDS, RELATIONS, Lab, Outcome, Peers, build_pair, expected
 
 COMMAND = f"{sys.executable} {Path(__file__).parents[2] / 'examples' / 'udp_echo.py'}"
 # Plain punching has nothing to say to block allocation that it has not said to random ports.
 DEFAULT_KINDS = [name for name in KINDS if not name.startswith(("block", "adm"))]
 WANTED = {0.0: 0.99}  # share of openable attempts that open; with loss, LOSSY
 LOSSY = 0.98
+WAITING = 4  # cells that cannot open at once, per job
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,22 @@ class Result:
 
 
 def attempts(cell: Cell, wishes: argparse.Namespace) -> Iterator[Result]:
-    """Makes the attempts of one cell, in a laboratory of its own."""
-    with tempfile.TemporaryDirectory() as folder, Lab(rtt=wishes.rtt, loss=cell.loss) as lab:
+    """Makes the attempts of one cell, in a laboratory of its own; one acceptor serves them all, unless --fresh."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        lab = stack.enter_context(Lab(rtt=wishes.rtt, loss=cell.loss))
         pair = build_pair(lab, cell.pair)
         peers = Peers(lab, pair, Path(folder))
+        mediator = peers.mediator(cell.mediator)
+        acceptor = None if wishes.fresh else stack.enter_context(peers.accept(mediator, COMMAND))
         for _ in range(wishes.runs if pair.opens else min(wishes.runs, wishes.closed_runs)):
-            mediator = peers.mediator(cell.mediator)
-            yield Result(cell, pair.opens, peers.attempt(mediator, COMMAND, timeout=wishes.timeout))
-            for router in pair.routers:
-                router.flush()
+            outcome = peers.attempt(mediator, COMMAND, acceptor=acceptor, timeout=wishes.timeout)
+            yield Result(cell, pair.opens, outcome)
+
+
+def opens(cell: Cell) -> bool:
+    """Tells whether plain punching can open a cell's pair."""
+    return RELATIONS[cell.pair] if cell.pair in RELATIONS else expected(*cell.pair.split())
 
 
 def parse() -> argparse.Namespace:
@@ -84,6 +93,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=15.0, help="seconds after which an inviter gives up")
     parser.add_argument("--sample", type=int, help="only so many of the cells, drawn by --seed")
     parser.add_argument("--seed", default="1")
+    parser.add_argument("--fresh", action="store_true", help="another acceptor for each attempt")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="laboratories at once")
     parser.add_argument("--json", metavar="FILE", help="one JSON object per attempt")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every event of an attempt gone wrong")
@@ -102,26 +112,40 @@ def run(wishes: argparse.Namespace) -> list[Result]:
     """Makes every attempt, several laboratories at a time."""
     results: list[Result] = []
     done = 0
-    lock = threading.Lock()
+    lock, stopped = threading.Lock(), threading.Event()
     todo = cells(wishes)
-    with open(wishes.json or os.devnull, "w", encoding="utf-8") as log, ThreadPoolExecutor(wishes.jobs) as pool:
 
-        def work(cell: Cell) -> None:
-            nonlocal done
-            for result in attempts(cell, wishes):
-                with lock:
-                    results.append(result)
-                    log.write(json.dumps(result.to_json()) + "\n")
-                    log.flush()
-                    if not result.as_predicted:
-                        complain(result, wishes.verbose)
+    def work(cell: Cell) -> None:
+        nonlocal done
+        for result in attempts(cell, wishes):
             with lock:
-                done += 1
-                if sys.stderr.isatty():
-                    print(f"{done} of {len(todo)} cells", end="\r", file=sys.stderr, flush=True)
+                results.append(result)
+                log.write(json.dumps(result.to_json()) + "\n")
+                log.flush()
+                if not result.as_predicted:
+                    complain(result, wishes.verbose)
+            if stopped.is_set():
+                return
+        with lock:
+            done += 1
+            if sys.stderr.isatty():
+                print(f"{done} of {len(todo)} cells", end="\r", file=sys.stderr, flush=True)
 
-        for _ in pool.map(work, todo):
-            pass
+    # Peers that cannot reach each other mostly wait, so many can do so at once, beside the others.
+    with (
+        open(wishes.json or os.devnull, "w", encoding="utf-8") as log,
+        ThreadPoolExecutor(wishes.jobs) as pool,
+        ThreadPoolExecutor(WAITING * wishes.jobs) as patient,
+    ):
+        futures = [(pool if opens(cell) else patient).submit(work, cell) for cell in todo]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            patient.shutdown(wait=False, cancel_futures=True)
+            raise
     return results
 
 

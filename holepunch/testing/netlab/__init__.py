@@ -1,17 +1,18 @@
 """A laboratory of real NATs: network namespaces, nftables, and a wire with distance and faults between them."""
 
-from ..simnet.kinds import KINDS, RELATIONS, Kind, kind_named
+from ..simnet.kinds import KINDS, RELATIONS, Kind, expected, kind_named
 from .conditions import Conditions
 from .host import Host
 from .lab import Carrier, Lab
 from .pairs import Pair, build_pair, pair_names
-from .peers import Outcome, Peers
+from .peers import Acceptor, Outcome, Peers
 from .router import Router
 from .site import Site
 
 __all__ = [
     "KINDS",
     "RELATIONS",
+    "Acceptor",
     "Carrier",
     "Conditions",
     "Host",
@@ -23,6 +24,7 @@ __all__ = [
     "Router",
     "Site",
     "build_pair",
+    "expected",
     "kind_named",
     "pair_names",
 ]

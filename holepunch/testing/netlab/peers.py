@@ -1,7 +1,7 @@
 """Whole peers: the program itself on the two hosts of a pair, with homes, a mediator and a command.
 
-Each attempt is two processes that begin from nothing, as a user starts them; what they did is read
-from their events (`--json`).
+They are processes that begin from nothing, as a user starts them; what they did is read from their
+events (`--json`).
 """
 
 import json
@@ -9,10 +9,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ...errors import NetworkError
 from .host import Host
@@ -31,7 +31,7 @@ class Outcome:
     opened: bool
     """Whether both commands ran and both ended with status 0."""
     statuses: tuple[int | None, int | None]
-    """Exit statuses of the inviter and of the acceptor; None where it had to be stopped."""
+    """Exit statuses of the inviter and of the acceptor's command; None where there was none."""
     seconds: float
     """From the inviter's start to its end, command included."""
     elapsed: float | None
@@ -52,6 +52,57 @@ class Outcome:
         return fields
 
 
+class Acceptor:
+    """The second machine, waiting for the first: one process that serves until it is stopped.
+
+    Args:
+        process: `holepunch --accept`.
+        log: where its events go.
+    """
+
+    def __init__(self, process: "subprocess.Popen[Any]", log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _end(self._process, 0)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What it has told so far."""
+        return _events(self._log)
+
+    def waits(self) -> bool:
+        """Waits until it waits for peers; False where it ended, or does not come to it."""
+        return self._happens(lambda: any(event["event"] == "waiting" for event in self.events))
+
+    def status_of(self, session: str) -> int | None:
+        """Waits until its command on a session has ended and returns the status; None where it does not end."""
+        statuses: list[int] = []
+
+        def ended() -> bool:
+            exits = (event for event in self.events if event["event"] == "command-exited")
+            statuses.extend(event["status"] for event in exits if event["session"] == session)
+            return bool(statuses)
+
+        return statuses[0] if self._happens(ended) else None
+
+    def complaint(self) -> str:
+        """Returns the end of what it wrote."""
+        return self._log.read_text(encoding="utf-8")[-500:].strip()
+
+    def _happens(self, condition: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                return condition()
+            time.sleep(0.02)
+        return True
+
+
 class Peers:
     """Two machines that know each other, at the two ends of a pair.
 
@@ -69,7 +120,7 @@ class Peers:
         self._pair = pair
         self._folder = folder
         self._hub = ""
-        self._attempts = 0
+        self._started = 0
         ids = {name: self._setup(name, "init", "--name", name) for name in ("a", "b")}
         self._setup("a", "peer", "add", "b", ids["b"])
         self._setup("b", "peer", "add", "a", ids["a"])
@@ -80,46 +131,52 @@ class Peers:
         return {**os.environ, "HOLEPUNCH_HOME": str(self._folder / name), "HOLEPUNCH_STUN": servers}
 
     def mediator(self, scheme: str) -> str:
-        """Returns the URL of a mediator that both reach: a fresh folder for `file`, a hub for `http`.
+        """Returns the URL of a mediator that both reach: a folder for `file`, a hub in the laboratory for `http`.
 
         Raises:
             NetworkError: the hub does not start.
         """
         if scheme == "file":
-            folder = self._folder / f"shared{self._attempts}"
+            folder = self._folder / "shared"
             folder.mkdir(exist_ok=True)
             return folder.as_uri()
         if not self._hub:
             self._hub = start_hub(self._lab.public("hub"), self._folder / "hub")
         return self._hub
 
-    def attempt(self, mediator: str, command: str, *flags: str, timeout: float = 15.0) -> Outcome:
+    def accept(self, mediator: str, command: str, *flags: str) -> Acceptor:
+        """Lets the second wait for the first, and run a command on each path; stop it by leaving its `with` block."""
+        arguments = ["--accept", "--mediator", mediator, "--json", "--exec", command, *flags]
+        return Acceptor(*self._start(self._pair.b, "b", arguments))
+
+    def attempt(
+        self, mediator: str, command: str, *flags: str, acceptor: Acceptor | None = None, timeout: float = 15.0
+    ) -> Outcome:
         """Lets the first invite the second, and both run a command on the path.
 
         Args:
             mediator: a URL.
             command: for `--exec`, on both sides.
             flags: more for both.
+            acceptor: that waits already; None: one is started, and stopped at the end.
             timeout: seconds after which the inviter gives up.
-
         """
-        self._attempts += 1
-        common = ["--mediator", mediator, "--json", "--exec", command, *flags]
-        acceptor, heard = self._start(self._pair.b, "b", ["--accept", "--once", *common])
-        try:
-            if not _waits(acceptor, heard):
-                return _stillborn(acceptor, heard)
-            start = time.monotonic()
-            inviter, said = self._start(self._pair.a, "a", ["--peer", "b", "--timeout", f"{timeout:g}", *common])
-            status = _end(inviter, timeout + PATIENCE)
-            seconds = time.monotonic() - start
-            # Without a path the acceptor goes on waiting, as it should.
-            other = _end(acceptor, PATIENCE if status == 0 else 0)
-        finally:
-            _end(acceptor, 0)
-        events = _events(said), _events(heard)
-        selected = next((event for event in events[0] if event["event"] == "path-selected"), {})
-        failed = next((event for event in events[0] if event["event"] == "failed"), {})
+        if acceptor is None:
+            with self.accept(mediator, command, *flags) as started:
+                return self.attempt(mediator, command, *flags, acceptor=started, timeout=timeout)
+        if not acceptor.waits():
+            return Outcome(False, (None, None), 0.0, None, 0, 0, acceptor.complaint(), ([], acceptor.events))
+        start = time.monotonic()
+        arguments = ["--peer", "b", "--timeout", f"{timeout:g}", "--mediator", mediator, "--json", "--exec", command]
+        inviter, log = self._start(self._pair.a, "a", [*arguments, *flags])
+        status = _end(inviter, timeout + PATIENCE)
+        seconds = time.monotonic() - start
+        said = _events(log)
+        told = {event["event"]: event for event in said}
+        session = told.get("started", {}).get("session", "")
+        # Without a path the acceptor goes on waiting, as it should.
+        other = acceptor.status_of(session) if status == 0 else None
+        selected = told.get("path-selected", {})
         return Outcome(
             opened=status == 0 and other == 0,
             statuses=(status, other),
@@ -127,8 +184,8 @@ class Peers:
             elapsed=selected.get("elapsed"),
             packets=selected.get("packets", 0),
             tuples=selected.get("tuples", 0),
-            sentence=failed.get("reason", ""),
-            events=events,
+            sentence=told.get("failed", {}).get("reason", ""),
+            events=(said, [event for event in acceptor.events if event["session"] in ("", session)]),
         )
 
     def _setup(self, name: str, *arguments: str) -> str:
@@ -137,7 +194,8 @@ class Peers:
         return subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
     def _start(self, host: Host, name: str, arguments: Sequence[str]) -> "tuple[subprocess.Popen[Any], Path]":
-        log = self._folder / f"{name}{self._attempts}.log"
+        self._started += 1
+        log = self._folder / f"{name}{self._started}.log"
         with log.open("wb") as stream:
             process = host.popen(
                 [*PROGRAM, *arguments], env=self.environment(name), stdout=subprocess.DEVNULL, stderr=stream
@@ -159,23 +217,6 @@ def start_hub(host: Host, home: Path) -> str:
     if '"ready"' not in line:
         raise NetworkError(f"the hub does not start: it ended with status {hub.wait(PATIENCE)}")
     return f"http://{address}"
-
-
-def _waits(acceptor: "subprocess.Popen[Any]", log: Path) -> bool:
-    """Waits until an acceptor waits; False where it ended, or does not come to it."""
-    deadline = time.monotonic() + PATIENCE
-    while b'"waiting"' not in log.read_bytes():
-        if acceptor.poll() is not None or time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def _stillborn(acceptor: "subprocess.Popen[Any]", log: Path) -> Outcome:
-    """Returns what there is to say of an acceptor that did not come to waiting."""
-    said = log.read_text(encoding="utf-8")[-500:].strip()
-    sentence = f"the acceptor did not wait: {said}"
-    return Outcome(False, (None, acceptor.poll()), 0.0, None, 0, 0, sentence, ([], _events(log)))
 
 
 def _end(process: "subprocess.Popen[Any]", patience: float) -> int | None:
