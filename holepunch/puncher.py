@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict
 
 from .config import Settings
-from .errors import AuthenticationError, HolepunchError, MediatorError, NetworkError, WireError
+from .errors import AuthenticationError, HolepunchError, MediatorError, NetworkError
 from .home import Home, Peer
 from .log import get_logger
 from .mediator import Mailbox
@@ -298,14 +298,16 @@ class Puncher:
             peer = self.home.peers.find_id(invitation.sender)
             if peer is None:
                 raise AuthenticationError(f"{invitation.sender} is not in the peer book")
-        except (AuthenticationError, WireError) as error:
+            if invitation.sender.raw in self._connecting:
+                with contextlib.suppress(asyncio.QueueFull):
+                    self._connecting[invitation.sender.raw].put_nowait(invitation)
+                return False
+            return self._arrivals is not None and self._invited(peer, invitation, mediator)
+        except HolepunchError as error:
+            # A home that is damaged at the moment (the book half written by an editor, a full disk) is not the
+            # mediator's fault, and no reason to stop reading: the next offer may find it mended.
             self._on_event(OfferRefused(mediator=mediator, reason=str(error)))
             return False
-        if invitation.sender.raw in self._connecting:
-            with contextlib.suppress(asyncio.QueueFull):
-                self._connecting[invitation.sender.raw].put_nowait(invitation)
-            return False
-        return self._arrivals is not None and self._invited(peer, invitation, mediator)
 
     def _invited(self, peer: Peer, invitation: Invitation, mediator: str) -> bool:
         """Begins to answer an INVITE, unless it was answered before or there is too much to do."""
