@@ -6,7 +6,7 @@
     creator -> FINAL   its PAKE element; its profile, sealed, or nothing, sealed, where REPLY did not open
 
 The mailbox belongs to a key that follows from the nameplate, so anyone may read and fill it.  What holds is
-SPAKE2: someone who meddles learns nothing of the words, and can try one pair of 65536 per code, because each
+SPAKE2: someone who meddles learns nothing of the words, and can try one pair of 65536 with each side, because a
 side runs the exchange with one counterpart and then ends, whatever came of it.  So one wrong try ends a code,
 and anyone who can write to the mailbox can end it on purpose (docs/topics/trust.md).
 
@@ -18,8 +18,15 @@ A body, big-endian:
    18  32   PAKE element
    50   2   length of the sealed profile, then the profile; 0 in HELLO
 
-The profile is sealed with ChaCha20-Poly1305 under a key of its own for each direction, so its nonce is zero; the
-envelope's header and the first 50 bytes of the body are authenticated with it.
+SPAKE2 is that of the Python package spake2, over Ed25519: side A is the creator, B the joiner; their names are
+"holepunch pair creator NNNN" and "holepunch pair joiner NNNN" with the nameplate; the password is "word-word".
+The mailbox's Ed25519 seed is BLAKE2s("holepunch pair mailbox" + NNNN).  The session id is the creator's; HELLO's
+envelope has it.
+
+The profile is sealed with ChaCha20-Poly1305, nonce zero, since each direction has a key of its own for its one
+message: BLAKE2s with person "hp-pair1" and the SPAKE2 key as key, of "creator" or "joiner" (the sender) and the
+session id.  The envelope's header and the first 50 bytes of the body are authenticated with it.  A profile is a PeerId
+(32 bytes), a name (block), the number of mediators (1 byte), their URLs (blocks), and zeros to a multiple of 512.
 """
 
 import difflib
