@@ -1,4 +1,4 @@
-"""The http mediator against a real hub, through networks that help and networks that do not."""
+"""The http mediator against a real hub: delivery, restarts, what a person is told, TLS, two processes."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,6 @@ import ipaddress
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
 
 import pytest
 from cryptography import x509
@@ -18,97 +17,10 @@ from cryptography.x509.oid import NameOID
 from holepunch.errors import ConfigurationError, MediatorError
 from holepunch.hub.limits import Limits, Rate
 from holepunch.mediator import Mailbox, make_mediator
-from holepunch.proto.envelope import Envelope
-from holepunch_mediators import hub_socket
-from holepunch_mediators.http import HttpMediator
 from holepunch_mediators.hub_link import tls_context, unreachable
 from holepunch_mediators.hub_poll import HubPoll
-from holepunch_mediators.hub_socket import HubSocket
 from tests.hub.harness import ALICE, BOB, MALLORY, UNHURRIED, envelope, hub_process, mailbox_of, port_of, running_hub
-
-
-def mediator(url: str, identity=ALICE) -> HttpMediator:
-    made = make_mediator(str(url), mailbox_of(identity))
-    assert isinstance(made, HttpMediator)
-    return made
-
-
-@contextlib.asynccontextmanager
-async def opened(url: str, identity=ALICE) -> AsyncIterator[HttpMediator]:
-    made = mediator(url, identity)
-    await made.open()
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-@contextlib.asynccontextmanager
-async def receiving(url: str, identity=ALICE) -> AsyncIterator[tuple[HttpMediator, asyncio.Queue[Envelope]]]:
-    queue: asyncio.Queue[Envelope] = asyncio.Queue()
-
-    async def pump(reader: HttpMediator) -> None:
-        async for item in reader.receive():
-            queue.put_nowait(item)
-
-    async with opened(url, identity) as reader:
-        task = asyncio.create_task(pump(reader))
-        yield reader, queue
-    await task
-
-
-def numbered(item: Envelope) -> int:
-    return int.from_bytes(item.id)
-
-
-Change = Callable[[bytes, dict[str, bool]], bytes | None]
-
-
-class Network:
-    """A TCP proxy before a hub, that does to the bytes what networks do.
-
-    `to_hub` and `to_client` change what passes, with a memory for each connection; None ends it, b"" swallows.
-    """
-
-    def __init__(self, hub: str) -> None:
-        self.hub_port = port_of(hub)
-        self.to_hub: Change = lambda data, _: data
-        self.to_client: Change = lambda data, _: data
-        self.connections = 0
-        self._writers: list[asyncio.StreamWriter] = []
-
-    @contextlib.asynccontextmanager
-    async def url(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            server.close()
-            self.cut()
-            await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
-
-    def cut(self) -> None:
-        """Ends every connection at once."""
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        hub_reader, hub_writer = await asyncio.open_connection("127.0.0.1", self.hub_port)
-        self._writers += [writer, hub_writer]
-
-        memory: dict[str, bool] = {}
-
-        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter, direction: str) -> None:
-            with contextlib.suppress(ConnectionError):
-                while data := await source.read(65536):
-                    changed = getattr(self, direction)(data, memory)
-                    if changed is None:
-                        break
-                    target.write(changed)
-            target.close()
-
-        await asyncio.gather(pass_on(reader, hub_writer, "to_hub"), pass_on(hub_reader, writer, "to_client"))
+from tests.mediators.through_hub import mediator, numbered, opened, receiving
 
 
 @pytest.fixture
@@ -138,18 +50,6 @@ async def test_two_readers_of_one_mailbox_both_get_everything(hub):
         assert [numbered(await queue.get()) for queue in (one, two)] == [1, 1]
 
 
-async def test_a_post_leaves_one_round_trip_after_the_connection_without_waiting_for_an_answer(hub):
-    network = Network(hub)
-    async with network.url() as url, receiving(hub) as (_, queue):
-        bob = mediator(url, BOB)
-        await bob.open()
-        network.to_client = lambda *_: b""  # whatever else the hub says, he does not hear it
-        posting = asyncio.create_task(bob.post(envelope(1)))
-        assert numbered(await queue.get()) == 1
-        posting.cancel()
-        await bob.close()
-
-
 async def test_a_hub_that_restarts_is_found_again_and_nothing_is_lost_or_doubled(tmp_path):
     state = tmp_path / "hub.sqlite"
     async with contextlib.AsyncExitStack() as stack:
@@ -177,93 +77,6 @@ async def test_a_hub_that_begins_anew_is_read_from_its_beginning(tmp_path):
         async with running_hub(tmp_path / "new.sqlite", port=port_of(url)):
             await bob.post(envelope(10))
             assert numbered(await queue.get()) == 10
-
-
-async def test_a_connection_that_is_cut_heals_in_the_middle_of_posting(hub):
-    network = Network(hub)
-    async with network.url() as url, receiving(url) as (_, queue), opened(url, BOB) as bob:
-        for number in range(8):
-            if number % 2:
-                network.cut()
-            await bob.post(envelope(number))
-        got = {numbered(await queue.get()) for _ in range(8)}
-        assert got == set(range(8))
-        assert network.connections > 4
-
-
-# Networks that break WebSocket -------------------------------------------------------------------
-
-
-def strips_the_upgrade(network: Network) -> None:
-    network.to_hub = lambda data, _: data.replace(b"Upgrade: websocket", b"X-Nothing: here-now")
-
-
-def swallows_everything_after_the_upgrade(network: Network) -> None:
-    def to_client(data: bytes, memory: dict[str, bool]) -> bytes:
-        if memory.get("upgraded"):
-            return b""
-        memory["upgraded"] = b"101 Switching" in data
-        return data[: data.index(b"\r\n\r\n") + 4] if memory["upgraded"] else data
-
-    network.to_client = to_client
-
-
-def ends_upgraded_connections(network: Network) -> None:
-    network.to_client = lambda data, _: None if b"101 Switching" in data else data
-
-
-def answers_403_to_an_upgrade(network: Network) -> None:
-    no = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
-    network.to_client = lambda data, _: no if b"101 Switching" in data else data
-
-
-@pytest.mark.parametrize(
-    "breaks",
-    [
-        strips_the_upgrade,
-        swallows_everything_after_the_upgrade,
-        ends_upgraded_connections,
-        answers_403_to_an_upgrade,
-    ],
-)
-async def test_where_websocket_does_not_get_through_plain_requests_do_by_themselves(hub, monkeypatch, breaks):
-    monkeypatch.setattr(hub_socket, "CHALLENGE_TIME", 0.5)
-    network = Network(hub)
-    breaks(network)
-    async with network.url() as url, opened(hub, BOB) as bob:
-        await bob.post(envelope(1))
-        async with receiving(url) as (alice, queue):
-            assert isinstance(alice._link, HubPoll)
-            assert numbered(await queue.get()) == 1
-            await bob.post(envelope(2))
-            second = await queue.get()
-            await alice.discard(second)
-            await alice.post(envelope(3, BOB))
-        findings = await mediator(url).check()
-        assert [finding.level for finding in findings] == ["ok", "warning", "warning"]
-        async with receiving(hub, BOB) as (_, queue):
-            assert numbered(await queue.get()) == 3
-    async with receiving(hub) as (alice, queue):
-        assert isinstance(alice._link, HubSocket)
-        assert numbered(await queue.get()) == 1
-        await alice.post(envelope(4))
-        assert numbered(await queue.get()) == 4
-
-
-async def test_plain_requests_heal_too(tmp_path):
-    state = tmp_path / "hub.sqlite"
-    async with contextlib.AsyncExitStack() as stack:
-        async with running_hub(state) as hub:
-            network = Network(hub)
-            strips_the_upgrade(network)
-            url = await stack.enter_async_context(network.url())
-            alice, queue = await stack.enter_async_context(receiving(url))
-            await alice.post(envelope(1))
-            assert numbered(await queue.get()) == 1
-            assert isinstance(alice._link, HubPoll)
-        async with running_hub(state, port=port_of(hub)):
-            await alice.post(envelope(2))
-            assert numbered(await queue.get()) == 2
 
 
 # What a person is told ---------------------------------------------------------------------------
