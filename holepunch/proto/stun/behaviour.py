@@ -26,7 +26,7 @@ from .classify import MappingVerdict, classify_allocation, classify_mapping
 from .filtering import FilteringTest
 from .findings import BehaviourFound, EarlyPacket, ServerAnswer
 from .hops import HopsMeasured, HopsProbe
-from .message import binding_request, is_usable_other, mapped_address, other_address
+from .message import binding_request, is_usable_other, mapped_address, may_be_asked, other_address
 from .questions import Questions
 from .transaction import Answered, GaveUp
 
@@ -265,7 +265,10 @@ class BehaviourProbe:
             self._hops = HopsProbe(servers, self._entropy, self._main + _HOPS, others=others)
             self._hops.start(now)
             self._collect_hops()
-        pair = sorted(self._sampled.items())[:2]
+        nearest = [answer.server for answer in self._nearest()[:1]]
+        pair = [(local, mapped) for local, mapped in sorted(self._sampled.items()) if may_be_asked(nearest[0], mapped)][
+            :2
+        ]
         if len(pair) == 2 and self._mapping().mapping is not Mapping.NONE:
             self._hairpin_id = self._entropy(12)
             for delay in (0.0, 0.1, 0.3):  # each opens the filter for the other, and the first may be lost

@@ -175,12 +175,16 @@ def other_address(message: Message) -> Address | None:
     return None
 
 
-def is_usable_other(server: Address, other: Address) -> bool:
-    """Tells whether a server's other address may be asked: it is another, and not one that we should not knock at."""
-    if other[0] == server[0] or not other[1] or is_ipv6(other[0]) != is_ipv6(server[0]):
+def may_be_asked(server: Address, claimed: Address) -> bool:
+    """Tells whether we may send to an address that a server claims: its words never send us into our own network."""
+    if not claimed[1] or is_ipv6(claimed[0]) != is_ipv6(server[0]):
         return False
-    # A server out there must not make us send into our own network.
-    return scope_of(other[0]) in (scope_of(server[0]), Scope.GLOBAL)
+    return scope_of(claimed[0]) in (scope_of(server[0]), Scope.GLOBAL)
+
+
+def is_usable_other(server: Address, other: Address) -> bool:
+    """Tells whether a server's other address is one, and may be asked."""
+    return other[0] != server[0] and may_be_asked(server, other)
 
 
 def response_origin(message: Message) -> Address | None:

@@ -6,15 +6,19 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from holepunch.proto.address import Scope, scope_of
 from holepunch.proto.machine import Address, OpenSocket, Transmit
 from holepunch.proto.nat import Allocation, Filtering, Mapping
-from holepunch.proto.stun.attributes import Attribute, encode_xor_mapped_address
+from holepunch.proto.stun.attributes import Attribute, encode_mapped_address, encode_xor_mapped_address
 from holepunch.proto.stun.behaviour import SAMPLES, BehaviourProbe, Step, StepBegun
 from holepunch.proto.stun.findings import BehaviourFound, EarlyPacket
 from holepunch.proto.stun.message import Message, MessageClass, decode_message
 from holepunch.proto.stun.responder import Responder
 from tests.proto.stun.fakenet import CLIENT, OUTER, FakeNat, World
+from tests.proto.stun.test_message import addresses
 
 A, B = ("192.0.2.1", 3478), ("192.0.2.2", 3479)
 C, D = ("203.0.113.1", 3478), ("203.0.113.2", 3478)
@@ -157,9 +161,11 @@ def test_servers_without_a_second_address_tell_less() -> None:
 class Liar(Responder):
     """Says that everybody comes from one place."""
 
+    place: Address = ("198.51.100.99", 9)
+
     def respond(self, data: bytes, remote: Address, local: int = 0) -> Transmit | None:
         request = decode_message(data)
-        value = encode_xor_mapped_address(("198.51.100.99", 9), request.cookie + request.transaction_id)
+        value = encode_xor_mapped_address(self.place, request.cookie + request.transaction_id)
         attributes = ((int(Attribute.XOR_MAPPED_ADDRESS), value),)
         message = Message(
             message_class=MessageClass.SUCCESS, transaction_id=request.transaction_id, attributes=attributes
@@ -173,6 +179,18 @@ def test_a_lying_server_is_outvoted_and_named() -> None:
     assert not found.mapping.is_exact
     assert found.outer is not None
     assert found.outer[0] == OUTER
+
+
+class Malicious(Liar):
+    """Says that everybody comes from our own router."""
+
+    place = ("192.168.1.1", 53)
+
+
+def test_a_lying_server_does_not_make_us_send_into_our_own_network() -> None:
+    found, world = probe_through(FakeNat(), servers=[A], responders=[Malicious(A)])
+    assert found.outer == ("192.168.1.1", 53)
+    assert {transmit.remote for _, transmit in world.sent} == {A}
 
 
 class Stubborn(Responder):
@@ -276,6 +294,33 @@ def test_the_whole_probe_is_quick_and_modest() -> None:
 def test_a_distant_server_is_waited_for() -> None:
     found, _ = probe_through(FakeNat(AD, F_AD, Allocation.RANDOM), delay=0.3)
     assert (found.nat.mapping, found.nat.filtering, found.nat.allocation) == (AD, F_AD, Allocation.RANDOM)
+
+
+@given(st.lists(st.tuples(st.integers(0, 130), st.binary(max_size=60), st.booleans(), addresses), max_size=30))
+def test_no_answer_makes_it_raise_or_send_where_it_should_not(
+    answers: list[tuple[int, bytes, bool, Address]],
+) -> None:
+    """Answers with true transaction ids and whatever else."""
+    probe = BehaviourProbe([A, C], random.Random(0).randbytes)
+    probe.start(0.0)
+    now, asked = 0.0, {}
+    for local, junk, as_address, address in answers:
+        now += 0.02
+        while (event := probe.next_event()) is not None:
+            if isinstance(event, OpenSocket):
+                probe.socket_opened(event.local, ("0.0.0.0", 50000 + event.local), now)
+        for transmit in probe.datagrams_to_send(now):
+            asked[transmit.local] = transmit
+        if local in asked:
+            identifier = decode_message(asked[local].data).transaction_id
+            value = encode_mapped_address(address) if as_address else junk
+            body = [(int(kind), value) for kind in (Attribute.MAPPED_ADDRESS, Attribute.OTHER_ADDRESS)]
+            message = Message(message_class=MessageClass.SUCCESS, transaction_id=identifier, attributes=tuple(body))
+            probe.receive_datagram(message.encode(), asked[local].remote, now, local)
+            probe.receive_datagram(junk, asked[local].remote, now, local)
+        probe.handle_timer(now)
+    for transmit in asked.values():
+        assert scope_of(transmit.remote[0]) in (Scope.RESERVED, Scope.GLOBAL)
 
 
 def test_sockets_that_cannot_be_opened_leave_it_with_less() -> None:
