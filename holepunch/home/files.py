@@ -72,14 +72,14 @@ def check_folder(path: Path) -> None:
 
 
 def _refuse_mode(path: Path, status: os.stat_result, forbidden: int) -> None:
-    if sys.platform == "win32" or not status.st_mode & forbidden:
-        return  # Windows has no modes; a profile folder is private there
-    verb = "read or changed" if forbidden & 0o044 else "changed"
-    mode = "700" if stat.S_ISDIR(status.st_mode) else "600"
-    raise ConfigurationError(
-        f"{path} can be {verb} by other users (mode {stat.S_IMODE(status.st_mode):04o})",
-        hint=f"chmod {mode} '{path}'",
-    )
+    # Windows has no modes; a profile folder is private there.
+    if sys.platform != "win32" and status.st_mode & forbidden:
+        verb = "read or changed" if forbidden & 0o044 else "changed"
+        mode = "700" if stat.S_ISDIR(status.st_mode) else "600"
+        raise ConfigurationError(
+            f"{path} can be {verb} by other users (mode {stat.S_IMODE(status.st_mode):04o})",
+            hint=f"chmod {mode} '{path}'",
+        )
 
 
 def read_file(path: Path, forbidden: int) -> bytes | None:

@@ -245,3 +245,29 @@ def test_a_write_that_fails_half_way_loses_nothing(home: Home) -> None:
 def test_errors_of_a_home_are_for_the_person_who_runs_it() -> None:
     assert issubclass(ConfigurationError, HolepunchError)
     assert ConfigurationError.exit_status == 2
+
+
+def test_a_lock_that_another_process_keeps_is_one_sentence_after_a_while(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.create_identity("remote")
+    script = (
+        "import sys; from pathlib import Path; from holepunch.home import files\n"
+        "with files.locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(home.path / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    monkeypatch.setattr("holepunch.home.files._LOCK_WAIT", 0.05)
+    with pytest.raises(ConfigurationError, match="another process has held") as caught:
+        use(home, "peer")
+    assert "stopped" in caught.value.hint
+    holder.kill()  # however it ends, the system frees the lock
+    holder.communicate()
+    use(home, "peer")
+    assert len(home.peers.list()) == 1
