@@ -121,6 +121,7 @@ class Agent(Course):
         try:
             offer = self._mail.open(envelope, now)
         except (AuthenticationError, WireError) as error:
+            self._refusal = error
             self._emit(OfferRefused(mediator=mediator, reason=str(error)))
             return False
         self._emit(

@@ -98,6 +98,7 @@ class Course:
         self.state = State.NEW
         self.error: HolepunchError | None = None
         """Why the agent is CLOSED, where it failed."""
+        self._refusal: HolepunchError | None = None  # why the last envelope was of no use
         self.remote: Offer | None = invitation.offer if invitation else None
         """The peer's latest offer."""
         self._round = Round(0, options, entropy, answering=not self.is_inviter, gatherer=gatherer)
@@ -249,9 +250,11 @@ class Course:
 
     def _give_up(self, now: float) -> None:
         if self._round.remote is None and self._round.number == 0:
+            refused = f"; an answer was refused: {self._refusal}" if self._refusal else ""
             error: HolepunchError = PeerTimeoutError(
-                f"{self.peer_name} did not answer within {self.options.timeout:.0f} s",
-                hint=f"Is `holepunch --accept` running there, and does it know {self._identity.peer_id}?",
+                f"{self.peer_name} did not answer within {self.options.timeout:.0f} s{refused}",
+                hint=(self._refusal and self._refusal.hint)
+                or f"Is `holepunch --accept` running there, and does it know {self._identity.peer_id}?",
             )
         elif not self._round.gatherer.answered and self.options.servers:
             error = NetworkError(

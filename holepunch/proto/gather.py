@@ -324,7 +324,8 @@ class Gatherer:
         while (event := probe.next_event()) is not None:
             self._events.append(event)
         if probe.is_done and self.hops == 0:
-            self.hops = probe.hops
+            # Where nothing filters there is nothing to open: a prime may die at the first router.
+            self.hops = probe.hops or (1 if probe.is_open else 0)
             self._check_done(now)
 
     def _stop_hops(self, now: float) -> None:

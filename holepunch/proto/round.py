@@ -95,6 +95,7 @@ class Round:
             remote=self.remote.report,
             local_candidates=tuple(self.gatherer.candidates),
             remote_candidates=self.remote.candidates,
+            latency=min(self.remote.latency, self._options.latency),
             signals=self._options.signals,
         )
 

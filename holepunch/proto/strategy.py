@@ -25,6 +25,8 @@ class Situation:
     remote: NatReport
     local_candidates: tuple[Candidate, ...] = ()
     remote_candidates: tuple[Candidate, ...] = ()
+    latency: float = 1.0
+    """Seconds that the faster side's mediator takes, one way."""
     signals: bool = True
     """Whether a mediator can carry one more message without a person's help."""
 
@@ -64,7 +66,9 @@ START_DELAY = 0.3  # seconds
 # An acceptor that nobody can reach at the address it offered gains nothing by waiting for ever.  When the
 # mail is slow the inviter knows our keys only a minute later, and then tries for 20 s: it must hear us in
 # that time, twice or more.  Eighteen packets stay below what an address that never answers may get.
-SEND_ANYWAY_DELAY = 10.0  # seconds
+# The first comes when the ACCEPT should have arrived, so that a START need not travel as well.
+SEND_ANYWAY_MINIMUM = 2.0  # seconds
+SEND_ANYWAY_DELAY = 10.0  # seconds at most
 SEND_ANYWAY_TIMES = 18
 SEND_ANYWAY_INTERVAL = 8.0  # seconds
 
@@ -85,7 +89,7 @@ STRATEGIES = (
     Strategy(
         name=SEND_ANYWAY,
         applies=lambda s: s.waiting and s.local.mapping.is_dependent,
-        delay=lambda _: SEND_ANYWAY_DELAY,
+        delay=lambda s: min(max(SEND_ANYWAY_MINIMUM, 1.2 * s.latency), SEND_ANYWAY_DELAY),
         tuples=16,
         expected=0.9,
         times=SEND_ANYWAY_TIMES,
