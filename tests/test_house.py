@@ -120,4 +120,4 @@ def test_the_lock_names_no_index() -> None:
 
 @pytest.mark.parametrize("module", ["holepunch.cli.main", "holepunch.__main__"])
 def test_a_program_can_be_imported_without_running(module: str) -> None:
-    assert importlib.import_module(module)
+    assert importlib.import_module(module).__name__ == module
