@@ -13,6 +13,7 @@ the way, and its own time of creation; both clocks may be wrong by SKEW.
 """
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidTag
@@ -177,6 +178,8 @@ class Seal:
         handshake = self._handshakes.get(envelope.body[:_ID_LENGTH])
         if handshake is None or self.keys is not None:
             raise AuthenticationError("the ACCEPT answers no INVITE of ours that is still open")
+        # A mediator may have put a true body under another header: that must not spend our handshake.
+        handshake = copy(handshake)
         payload = handshake.read(envelope.body[_ID_LENGTH:])
         offer = _checked(decode_offer(payload), envelope, wall, {OfferType.ACCEPT}, self._peer)
         self.keys = handshake.keys
