@@ -5,6 +5,7 @@ once, so that connecting takes its time beside gathering and not after it.
 """
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import urlsplit
@@ -13,11 +14,11 @@ from .errors import HolepunchError, MediatorError
 from .log import get_logger
 from .mediator import Mailbox, Mediator, make_mediator
 from .proto.envelope import Envelope, Kind
-from .proto.events import Event, OfferFailed, OfferSent
+from .proto.events import Event, OfferFailed, OfferRefused, OfferSent
 
 log = get_logger("post")
 
-MAX_REMEMBERED = 4096  # envelope ids; more than arrive in the 15 minutes that an offer lives
+MAX_REMEMBERED = 4096  # envelopes; more than arrive in the 15 minutes that an offer lives
 POST_TIMEOUT = 30.0  # seconds for one mediator to take one envelope; a mailbox on the other side of the world does
 
 Deliver = Callable[[Envelope, str], Awaitable[bool]]
@@ -149,7 +150,7 @@ class PostOffice:
             async for envelope in line.mediator.receive():
                 if envelope.recipient != self._mailbox.owner or self._was_seen(envelope):
                     continue
-                if await self._deliver(envelope, line.name):
+                if await self._delivered(envelope, line):
                     await line.mediator.discard(envelope)
         except HolepunchError as error:
             line.failure = error
@@ -158,10 +159,21 @@ class PostOffice:
             if self.count == 0:
                 self.failed.set()
 
+    async def _delivered(self, envelope: Envelope, line: _Line) -> bool:
+        """Delivers one envelope; what cannot be acted on is a matter of that envelope, not of the mediator."""
+        try:
+            return await self._deliver(envelope, line.name)
+        except HolepunchError as error:
+            self._on_event(OfferRefused(mediator=line.name, reason=str(error)))
+            return False
+
     def _was_seen(self, envelope: Envelope) -> bool:
-        if envelope.id in self._seen:
+        # By all of its bytes: a mediator that delivers something else under the same id must not shut out
+        # what another one delivers faithfully.
+        digest = hashlib.blake2s(envelope.encode()).digest()
+        if digest in self._seen:
             return True
-        self._seen[envelope.id] = True
+        self._seen[digest] = True
         while len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
         return False

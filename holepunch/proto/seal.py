@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from ..errors import AuthenticationError, WireError
+from ..errors import AuthenticationError, ConfigurationError, WireError
 from .envelope import Envelope, Kind
 from .identity import Identity, PeerId
 from .machine import Entropy
@@ -65,7 +65,10 @@ def open_invite(envelope: Envelope, identity: Identity, wall: float) -> Invitati
     _check_expiry(envelope, wall)
     handshake = Responder(identity.noise_private, _PROLOGUE + envelope.session)
     offer = _checked(decode_offer(handshake.read(envelope.body)), envelope, wall, {OfferType.INVITE})
-    sender = PeerId(offer.sender)
+    try:
+        sender = PeerId(offer.sender)
+    except ConfigurationError as error:
+        raise AuthenticationError(str(error)) from None  # anybody may write this to us
     if sender.noise_key != handshake.remote_static:
         raise AuthenticationError("the offer names a sender that did not seal it")
     return Invitation(

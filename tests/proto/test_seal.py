@@ -160,6 +160,14 @@ def test_a_sender_cannot_put_another_name_on_an_offer() -> None:
         open_invite(seal.seal(offer(OfferType.INVITE, ALICE), int(WALL + LIFETIME)), BOB, WALL)
 
 
+@pytest.mark.parametrize("raw", [bytes(32), b"\1" + bytes(31), b"\xff" * 32, b"\2" + bytes(31)])
+def test_a_stranger_whose_name_is_no_key_is_refused_like_any_other(raw: bytes) -> None:
+    nameless = replace(offer(OfferType.INVITE, MALLORY), sender=raw)
+    seal = Seal(MALLORY, BOB.peer_id, SESSION, Letters().entropy)
+    with pytest.raises(AuthenticationError):
+        open_invite(seal.seal(nameless, int(WALL + LIFETIME)), BOB, WALL)
+
+
 def test_only_the_machine_that_was_invited_can_accept() -> None:
     letters = Letters()
     invite = letters.invite()
