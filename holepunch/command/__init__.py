@@ -116,12 +116,12 @@ async def _run_with_socket(launch: _Launch) -> int:
 
 async def _run_proxied(launch: _Launch) -> int:
     session = launch.session
-    await (session.confirmed() if session.role == "accept" else session.ready())
+    # The proxy first: what the peer's command says before ours is up is kept for it.
     with Proxy(session) as proxy:
-        inner = proxy.reserve()
-        running = await launch.start(inner, proxy.address)
+        await (session.confirmed() if session.role == "accept" else session.ready())
+        running = await launch.start(proxy.reserve(), proxy.address)
         session.announce()
-        over = asyncio.create_task(_end_with_session(launch.session, running))
+        over = asyncio.create_task(_end_with_session(session, running))
         try:
             return await wait(running)
         finally:

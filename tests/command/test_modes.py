@@ -135,6 +135,27 @@ async def test_proxy_carries_both_ways_and_survives_a_move(session: StandInSessi
     assert session.calls == [waited, "announce"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether a command that waits is up")
+async def test_proxy_keeps_what_the_peer_says_before_our_command_is_up(
+    session: StandInSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ready() -> None:
+        session.say(b"early")
+        while session.near.counters.received == 0:
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(session, "ready", ready)
+    code = """
+        import os, socket, sys
+        host, port = os.environ["HOLEPUNCH_INNER"].split(":")
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((host, int(port)))
+        sock.settimeout(30)
+        sys.exit(0 if sock.recv(100) == b"early" else 1)
+    """
+    assert await command.run(session, python(code), Mode.PROXY) == 0
+
+
 async def test_proxy_ends_the_command_when_the_session_is_over(
     session: StandInSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
