@@ -165,7 +165,10 @@ class PostOffice:
             return await self._deliver(envelope, line.name)
         except HolepunchError as error:
             self._on_event(OfferRefused(mediator=line.name, reason=str(error)))
-            return False
+        except Exception:
+            # A fault of ours that one envelope brings to light must not make us deaf to all that follow.
+            log.exception("an envelope could not be delivered", mediator=line.name)
+        return False
 
     def _was_seen(self, envelope: Envelope) -> bool:
         # By all of its bytes: a mediator that delivers something else under the same id must not shut out

@@ -15,7 +15,7 @@ from ..errors import (
     HolepunchError,
     WireError,
 )
-from .course import Course, OffersWaiting, State
+from .course import Course
 from .envelope import Envelope
 from .events import (
     OfferReceived,
@@ -25,6 +25,7 @@ from .events import (
 from .machine import Address, IcmpError, Transmit
 from .offer import OfferType
 from .options import AgentOptions
+from .state import OffersWaiting, State
 
 __all__ = ["Agent", "AgentOptions", "OffersWaiting", "State"]
 
@@ -78,9 +79,10 @@ class Agent(Course):
         """Says BYE and ends."""
         if self.state in (State.CLOSED, State.RELEASED):
             return
-        if self._checks is not None and self._checks.selected is not None and self._both_keep():
-            self._checks.leave(now)
-        elif self._mail.keys is not None and self.state is not State.ESTABLISHED:
+        if self.state is State.ESTABLISHED:
+            if self._both_keep():
+                self.checks.leave(now)
+        elif self._mail.keys is not None:
             self._send_offer(OfferType.BYE, now, reason=reason)
         self._end(now, reason)
 

@@ -7,7 +7,6 @@
 This is the part of the agent that decides; holepunch.proto.agent is its face to whoever drives it.
 """
 
-import enum
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
@@ -36,25 +35,9 @@ from .options import AgentOptions
 from .packet import Opener, Sealer
 from .round import ANSWERER_RETRY, MAX_ROUNDS, RETRY, Round
 from .seal import Invitation
+from .state import OffersWaiting, State
 
 OLD_SOCKET_LINGER = 3.0  # seconds that an earlier round's sockets still answer
-
-
-class OffersWaiting:
-    """Event: envelopes_to_send has something, after the datagrams that were due before it."""
-
-
-class State(enum.Enum):
-    """Where an agent is."""
-
-    NEW = "new"
-    GATHERING = "gathering"
-    OFFERING = "offering"
-    PUNCHING = "punching"
-    ESTABLISHED = "established"
-    RELEASED = "released"
-    """The socket was handed over: the agent does nothing any more."""
-    CLOSED = "closed"
 
 
 class Course:
@@ -189,14 +172,19 @@ class Course:
                 f"we carry {ours} datagrams, the peer {theirs}",
                 hint="Run a command on both sides, or a program on both sides.",
             )
+            if self._mail.keys is not None:
+                reason = f"one side carries {ours} datagrams, the other {theirs}"
+                self._send_offer(OfferType.BYE, now, reason=reason)
             self._end(now, "no agreement", error)
         elif offer.type is OfferType.ACCEPT:
             self.remote = offer
             self._punch(now)
         elif offer.type is OfferType.INVITE:
-            if self.state is State.PUNCHING and self._round.number == 0:
-                self.remote = self._round.remote = offer
-                self._round.check(self.checks, now, low_ttl=self.checks.low_ttl)
+            if not self.is_inviter and self._round.number == 0 and self.remote and offer.created >= self.remote.created:
+                self.remote = offer
+                if self.state is State.PUNCHING:
+                    self._round.remote = offer
+                    self._round.check(self.checks, now, low_ttl=self.checks.low_ttl)
         elif offer.started:
             if offer.round == self._round.number and self._checks is not None:
                 self._checks.send_fully(now)
