@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import sys
@@ -53,9 +54,9 @@ class WebService:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> list[str]:
-        """Opens the store and the socket; returns the URL."""
+        """Opens the store and the socket; returns the URLs."""
         options = self._options
-        listener = _listen(options.listen)
+        listeners = _listen(options.listen)
         try:
             store = await asyncio.to_thread(Store, options.state, options.limits)
             mailboxes = Mailboxes(store, options.limits, names=options.names)
@@ -70,18 +71,19 @@ class WebService:
             with _tls_errors(options):
                 config.load()
         except BaseException:
-            listener.close()
+            for listener in listeners:
+                listener.close()
             raise
         _allow_open_files(options.limits.connections + 128)
         self._server = _Server(config)
-        serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        serving = asyncio.create_task(self._server.serve(sockets=listeners))
         self._tasks = [serving, asyncio.create_task(mailboxes.run())]
         ready = asyncio.create_task(self._server.ready.wait())
         await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
-        host, port = listener.getsockname()[:2]
-        return [f"{'https' if options.tls_cert else 'http'}://{format_address((host, port))}"]
+        scheme = "https" if options.tls_cert else "http"
+        return [f"{scheme}://{format_address(listener.getsockname()[:2])}" for listener in listeners]
 
     async def failed(self) -> None:
         """Raises what ended the server or the expiry."""
@@ -129,20 +131,28 @@ class _Server(uvicorn.Server):
         self.ready.set()
 
 
-def _listen(address: Address) -> socket.socket:
-    """Opens the listening socket."""
+def _listen(address: Address) -> list[socket.socket]:
+    """Opens the listening sockets: one for each family, so that no client appears with a mapped address."""
     host, port = address
+    hosts = ["0.0.0.0", "::"] if host == "::" else [host]
+    opened: list[socket.socket] = []
     try:
-        everywhere = host == "::" and socket.has_dualstack_ipv6()
-        if host == "::" and not everywhere:
-            host = "0.0.0.0"
-        family = socket.AF_INET6 if is_ipv6(host) else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=everywhere)
+        for each in hosts:
+            family = socket.AF_INET6 if is_ipv6(each) else socket.AF_INET
+            try:
+                opened.append(socket.create_server((each, port), family=family, backlog=BACKLOG))
+            except OSError as error:
+                if not (opened and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)):
+                    raise  # a machine without IPv6 is served by IPv4
+            port = opened[0].getsockname()[1]  # any port, but the same for both
     except OSError as error:
+        for listener in opened:
+            listener.close()
         raise ConfigurationError(
             f"the hub cannot listen on {format_address(address)}: {error.strerror or error}",
             hint="Give another address with --listen HOST:PORT; ports below 1024 need root.",
         ) from error
+    return opened
 
 
 @contextlib.contextmanager

@@ -171,12 +171,10 @@ class FileMediator(Mediator):
 
         while not self._closed:
             try:
-                async for _ in awatch(
-                    self.folder, watch_filter=ours, debounce=50, step=1, recursive=False, raise_interrupt=False
-                ):
+                async for _ in awatch(self.folder, watch_filter=ours, debounce=50, step=1, recursive=False):
                     self._changed.set()
-            except (OSError, RuntimeError) as error:  # only an accelerator: without it the intervals go on
-                log.debug("watch failed", folder=self.folder, reason=error)
+            except Exception as error:  # noqa: BLE001 - an accelerator: whatever ails it, the intervals go on
+                log.info("folder not watched", folder=self.folder, reason=error)
             await asyncio.sleep(30)
 
     # What follows blocks, and runs in a thread.

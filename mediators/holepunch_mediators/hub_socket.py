@@ -6,7 +6,15 @@ from collections.abc import AsyncIterator
 from itertools import count
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidProxyStatus,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
 
 from holepunch import __version__
 from holepunch.errors import WireError
@@ -196,6 +204,9 @@ async def _connect(address: HubAddress) -> ClientConnection:
                 user_agent_header=f"holepunch/{__version__}",
                 happy_eyeballs_delay=0.1,
             )
+    except (InvalidProxy, InvalidProxyStatus, ImportError) as error:  # ImportError: SOCKS needs a library of its own
+        hint = "Look at HTTPS_PROXY, ALL_PROXY and NO_PROXY."
+        raise LinkError(f"cannot be reached by the proxy: {error}", hint=hint, wrong_way=True) from error
     except InvalidStatus as error:
         with contextlib.suppress(WireError):
             refused = decode_hub_frame(bytes(error.response.body or b""))

@@ -28,6 +28,7 @@ from holepunch.proto.mailbox import (
 )
 
 ALICE, BOB, MALLORY = (Identity.from_seed(bytes([number]) * 32) for number in (1, 2, 3))
+STARTED = int(time.time())
 UNHURRIED = Rate(per_second=10_000, burst=10_000)
 """For tests that are about something else than rates."""
 
@@ -42,7 +43,7 @@ def envelope(number: int, recipient: Identity = ALICE, *, body: bytes = b"sealed
         session=bytes(16),
         id=number.to_bytes(16),
         recipient=recipient.peer_id.raw,
-        expires=int(time.time()) + life,
+        expires=STARTED + life,
         body=body,
     )
 

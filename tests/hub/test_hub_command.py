@@ -64,6 +64,19 @@ async def test_what_was_posted_is_there_after_the_hub_was_killed_and_started_aga
             assert (await alice.next()).envelope == envelope(1).encode()  # type: ignore[union-attr]
 
 
+async def test_both_address_families_are_served_on_one_port(tmp_path):
+    async with hub_process("--listen", "[::]:0", "--no-stun", "--state", str(tmp_path / "s")) as (_, urls):
+        assert urls[0].startswith("http://0.0.0.0:")
+        port = port_of(urls[0])
+        assert urls[1] == f"http://[::]:{port}"
+        async with client(f"http://127.0.0.1:{port}") as bob, client(f"http://[::1]:{port}") as alice:
+            await alice.login(ALICE)
+            await alice.subscribe()
+            await bob.login(BOB)
+            await bob.post(1, envelope(1))
+            assert (await alice.next()).envelope == envelope(1).encode()  # type: ignore[union-attr]
+
+
 async def test_the_state_is_in_the_home_unless_told_otherwise(tmp_path):
     environment = {**os.environ, "HOLEPUNCH_HOME": str(tmp_path / "home")}
     async with hub_process(*LOOPBACK, environment=environment) as (hub, _):

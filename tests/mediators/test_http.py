@@ -7,6 +7,8 @@ import ipaddress
 import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -145,7 +147,7 @@ async def test_an_offer_that_expires_while_the_hub_is_away_fails_then(tmp_path):
         async with running_hub(tmp_path / "hub.sqlite") as url:
             bob = await stack.enter_async_context(opened(url, BOB))
         with pytest.raises(MediatorError, match="the hub http"):
-            await bob.post(envelope(1, life=2))
+            await bob.post(replace(envelope(1), expires=int(time.time()) + 2))
 
 
 async def test_closing_ends_the_receiving(hub):

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 
+from holepunch.errors import MediatorError
 from holepunch_mediators import hub_socket
 from holepunch_mediators.hub_poll import HubPoll
 from holepunch_mediators.hub_socket import HubSocket
@@ -115,3 +116,35 @@ async def test_plain_requests_heal_too(tmp_path):
         async with running_hub(state, port=port_of(hub)):
             await alice.post(envelope(2))
             assert numbered(await queue.get()) == 2
+
+
+async def test_a_proxy_of_the_environment_is_used_and_a_wrong_one_is_named(hub, monkeypatch):
+    used: list[str] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        used.append(head.split()[0])
+        host, _, port = head.split()[1].partition(":")
+        hub_reader, hub_writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+
+        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(65536):
+                    target.write(data)
+            target.close()
+
+        await asyncio.gather(pass_on(reader, hub_writer), pass_on(hub_reader, writer))
+
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with receiving(hub) as (alice, queue):
+            await alice.post(envelope(1))
+            assert numbered(await queue.get()) == 1
+            assert isinstance(alice._link, HubSocket)
+        assert used == ["CONNECT"]
+    monkeypatch.setenv("http_proxy", "nonsense://127.0.0.1:1")
+    with pytest.raises(MediatorError, match="proxy"):
+        await mediator(hub).open()
