@@ -82,7 +82,7 @@ async def test_an_invitation_left_over_does_not_cost_a_new_one_its_session(homes
         alice, bob = [
             await stack.enter_async_context(Puncher(homes[name], settings(homes[name]))) for name in ("alice", "bob")
         ]
-        accepted = asyncio.create_task(anext(aiter(alice.accept())))
+        accepted = asyncio.ensure_future(anext(aiter(alice.accept())))
         session = await bob.connect("alice")
         assert session.role == "connect"
         other = await accepted
