@@ -82,6 +82,7 @@ class CheckList:
         self._selected_from = 0  # packets with at least this counter carry SELECTED for the chosen path
         self._ready_from: int | None = None
         self._echoed = -1  # the highest counter of ours that the peer has echoed
+        self._newest = -1  # the highest counter of the peer's that came, on any path
         self._leaving = False
         self._out: deque[Transmit] = deque()
         self._events: deque[Event] = deque()
@@ -223,10 +224,8 @@ class CheckList:
 
     def get_timer(self) -> float | None:
         """Returns when handle_timer wants to be called."""
-        times = [path.next_send for path in self._paths.values() if path.next_send is not None]
-        if self._settle_at is not None:
-            times.append(self._settle_at)
-        return min(times, default=None)
+        times = [self._settle_at, *(path.next_send for path in self._paths.values())]
+        return min((at for at in times if at is not None), default=None)
 
     def datagrams_to_send(self, now: float) -> list[Transmit]:
         """Returns what to send now."""
@@ -260,6 +259,7 @@ class CheckList:
         """Draws the conclusions from an authentic packet."""
         first, fresh = not path.is_heard, self._sealer.next_counter
         known = self.is_confirmed, self.is_ready_known
+        newest, self._newest = counter > self._newest, max(counter, self._newest)
         self.last_heard = path.heard_at = now
         path.unanswered = 0
         if first:
@@ -286,7 +286,8 @@ class CheckList:
         if became_valid and path is self.selected:
             # The old path of a restarted list lives: losing it was a false alarm, or the network is back.
             self._select(path, now, confirmed=False)
-        self._follow(path, now)
+        if newest or self.selected is None or not self.selected.is_valid:
+            self._follow(path, now)  # a packet that was overtaken tells where the peer was
         self._settle(now)
         if self.selected is path and path.peer_selected and self._echoed >= self._selected_from:
             self.is_confirmed = True
