@@ -33,7 +33,8 @@ CHAPTERS = {
 CMD runs on both sides, without a shell, when the path works; the acceptor's is up first.
 Without a placeholder six arguments are appended: innerip innerport outerip outerport peerip
 peerport.  Placeholders: {inner} {outer} {peer}, each also with _ip or _port, {peer_name} {role}.
-The environment has HOLEPUNCH_INNER, _OUTER, _PEER, _PEER_NAME, _ROLE, _PATH, _SESSION, _SECRET.
+The environment has HOLEPUNCH_INNER, _OUTER, _PEER, _PEER_NAME, _ROLE, _MODE, _PATH, _SESSION,
+_SECRET, _CERT, _KEY, _FINGERPRINT, _PEER_FINGERPRINT and, with --pass-fd, _FD.
 Without --exec the endpoints are printed and the session is closed.
 """,
     "Examples": """
@@ -97,7 +98,7 @@ def _complete_mediator(ctx: click.Context, param: click.Parameter, incomplete: s
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    help="Give up after so long without a path.  [default: 60 with --peer, never with --accept]",
+    help="How long to wait for the peer.  [default: 60 with --peer, for ever with --accept]",
 )
 @click.option("--exec", "exec_command", metavar="CMD", help="Run this command on the path; see below.")
 @click.option(
