@@ -87,6 +87,7 @@ class Gatherer:
         self._enough_at: float | None = None
         self._keepalive_at: float | None = None
         self._turn = 0
+        self._rechecking = False
         self._pending: set[int] = set()
         self._failures: list[str] = []
         self._transactions: list[Transaction] = []
@@ -257,6 +258,7 @@ class Gatherer:
     def stop(self, now: float) -> None:
         """Ends measuring and refreshing; the sockets stay."""
         self._keepalive_at = None
+        self._rechecking = False
         self._transactions.clear()
         self._stop_hops(now)
 
@@ -288,8 +290,13 @@ class Gatherer:
             outcome = transaction.next_event()
             if isinstance(outcome, Answered):
                 self._note_answer(transaction, outcome, now)
+            elif isinstance(outcome, GaveUp) and self._rechecking:
+                self._mapped[transaction.local].pop(transaction.server, None)
             if isinstance(outcome, Answered | GaveUp):
                 self._transactions.remove(transaction)
+        if self._rechecking and not any(transaction.is_running for transaction in self._transactions):
+            self._rechecking = False
+            self._events.append(MappingChanged())
         self._check_done(now)
 
     def _note_answer(self, transaction: Transaction, outcome: Answered, now: float) -> None:
@@ -300,14 +307,17 @@ class Gatherer:
         changed = self.is_done and answers.get(transaction.server, mapped) != mapped
         answers[transaction.server] = mapped
         self._events.append(StunAnswered(server=transaction.server, mapped=mapped, rtt=outcome.rtt))
-        if changed:
-            # The answers of the other servers are as stale: only what was seen after the change counts.
-            self._mapped[transaction.local] = {transaction.server: mapped}
-            self._events.append(MappingChanged())
+        if changed and not self._rechecking:
+            # The other servers' answers are as stale, if this one is honest: ask them before anybody is told.
+            self._rechecking = True
+            for server in answers:
+                if server != transaction.server:
+                    self._ask(transaction.local, server, now)
         # One server with two addresses (RFC 5780) stands for two where no second one is configured.
         other = other_address(outcome.response)
         lonely = len({server[0] for server in self._servers_for(transaction.local)}) == 1
-        if lonely and other is not None and len(answers) == 1 and not self.is_done:
+        near = other is not None and scope_of(other[0]) is scope_of(transaction.server[0])
+        if lonely and other is not None and near and len(answers) == 1 and not self.is_done:
             self._ask(transaction.local, other, now)
         self._announce()
 

@@ -64,7 +64,8 @@ class Round:
             bind_host=options.bind_host,
             # A later round's sockets are open beside the earlier one's, so they cannot have its port.
             bind_port=options.bind_port if number == 0 else 0,
-            hops=options.hops or hops,
+            # Another network has another distance.
+            hops=options.hops or (hops if moved == options.interfaces else 0),
             measures_hops=answering,
             deadline=options.gather_deadline,
             first_local=number * ROUND_SOCKETS,
