@@ -155,7 +155,7 @@ class PostOffice:
         except HolepunchError as error:
             line.failure = error
             log.info("mediator failed", mediator=line.name, reason=error)
-            self._on_event(OfferFailed(kind="receive", mediator=line.name, reason=str(error)))
+            self._on_event(OfferFailed(kind="", mediator=line.name, reason=str(error)))
             if self.count == 0:
                 self.failed.set()
 

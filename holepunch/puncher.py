@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict
 
-from .config import Settings
+from .config import CONNECT_TIMEOUT, Settings
 from .errors import AuthenticationError, HolepunchError, MediatorError, NetworkError
 from .home import Home, Peer
 from .log import get_logger
@@ -248,7 +248,8 @@ class Puncher:
             hops=0 if settings.punch_hops == "auto" else int(settings.punch_hops),
             latency=self._post_office.latency(urls),
             signals=self._post_office.signals(urls),
-            timeout=timeout or settings.timeout or 60.0,
+            timeout=(patience := timeout or settings.timeout or CONNECT_TIMEOUT),
+            gather_deadline=min(3.0, patience / 4),
             carry=self._carry,
             keeps_socket=self._keeps_socket,
             fingerprint=self.home.certificate().fingerprint if self._carry is Carry.RAW else b"",

@@ -57,7 +57,12 @@ _SENTENCES: dict[type[events.Event], tuple[int, Callable[[Any], str]]] = {
     events.CandidateFound: (VERBOSE, lambda e: f"candidate {format_address(e.address)} ({e.kind})"),
     events.Gathered: (VERBOSE, _gathered),
     events.OfferSent: (ALWAYS, lambda e: f"{e.kind} sent by {e.mediator}"),
-    events.OfferFailed: (ALWAYS, lambda e: f"{e.kind or 'an offer'} could not be sent by {e.mediator}: {e.reason}"),
+    events.OfferFailed: (
+        ALWAYS,
+        lambda e: (
+            f"{e.kind} could not be sent by {e.mediator}: {e.reason}" if e.kind else f"without {e.mediator}: {e.reason}"
+        ),
+    ),
     events.OfferReceived: (
         ALWAYS,
         lambda e: f"{e.kind} of {e.peer} received by {e.mediator} ({count(e.candidates, 'candidate')})",

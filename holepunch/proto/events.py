@@ -92,6 +92,7 @@ class OfferFailed(Event):
 
     name = "offer-failed"
     kind: str
+    """As in OfferSent; empty where the mediator is gone."""
     mediator: str
     reason: str
 
