@@ -1,84 +1,126 @@
 """An observer outside: a server with two addresses and two ports, that sees what a NAT does to plain datagrams.
 
-It shares no code with the product's probe, so that the two can disagree.
+It shares no code with the product's probe, so that the two can disagree.  Whether a datagram gets in is
+told without a clock: after it, a bell is rung from inside (one round trip to the server, from a socket of
+its own).  The way keeps the order, so when the bell has rung, what was to arrive is there.
 """
 
 import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from holepunch.proto.nat import Filtering, Mapping
 from holepunch.testing.netlab import Host, Lab
 
 Endpoint = tuple[str, int]
-PATIENCE = 5.0  # seconds for what must arrive
-SILENCE = 0.3  # seconds without a packet that show that none comes; the lab's round trip is 10 ms
+PATIENCE = 20.0  # seconds for what must arrive
+SILENCE = 0.3  # seconds without a packet where no bell can be rung
 
 
-def udp(host: Host, address: str = "", port: int = 0) -> socket.socket:
-    """Opens a UDP socket inside a host."""
+class Inside:
+    """A UDP socket inside a host."""
 
-    def make() -> socket.socket:
-        address_ = address or host.address
-        made = socket.socket(socket.AF_INET6 if ":" in address_ else socket.AF_INET, socket.SOCK_DGRAM)
-        made.bind((address_, port))
+    def __init__(self, host: Host, address: str = "", port: int = 0) -> None:
+        self.host = host
+        self._address = address or host.address
+        self.socket = host.call(self._open, port)
+        self.endpoint: Endpoint = self.socket.getsockname()[:2]
+
+    def _open(self, port: int) -> socket.socket:
+        made = socket.socket(socket.AF_INET6 if ":" in self._address else socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind((self._address, port))
         made.settimeout(PATIENCE)
         return made
 
-    return host.call(make)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes, target: Endpoint) -> None:
+        self.socket.sendto(data, target)
+
+    def receive(self) -> tuple[bytes, Endpoint]:
+        """Waits for a datagram that must come; returns it and its source."""
+        data, source = self.socket.recvfrom(2000)
+        return data, source[:2]
+
+    def waiting(self) -> list[bytes]:
+        """Takes what has arrived."""
+        found = []
+        self.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(self.socket.recv(2000))
+        self.socket.settimeout(PATIENCE)
+        return found
+
+    def is_silent(self) -> bool:
+        """Tells whether nothing comes for a while."""
+        return is_silent(self.socket)
 
 
-def arrives(receiver: socket.socket) -> bool:
-    """Tells whether something comes in."""
-    receiver.settimeout(SILENCE)
+def is_silent(sock: socket.socket) -> bool:
+    """Tells whether nothing comes to a socket for a while."""
+    sock.settimeout(SILENCE)
     try:
-        receiver.recvfrom(100)
+        sock.recv(2000)
     except TimeoutError:
-        return False
+        return True
     finally:
-        receiver.settimeout(PATIENCE)
-    return True
+        sock.settimeout(PATIENCE)
+    return False
 
 
 @dataclass
 class Observer:
-    """The sockets of the server: two ports at each of two addresses, in the order 0:0, 0:1, 1:0, 1:1."""
+    """The sockets of the server: two ports at each of two addresses (0:0, 0:1, 1:0, 1:1), and the bell's."""
 
-    sockets: list[socket.socket]
+    sockets: list[Inside]
+    bell: Inside
 
-    def outer_of(self, inside: socket.socket, which: int) -> Endpoint:
+    def outer_of(self, inside: Inside, which: int) -> Endpoint:
         """Returns the endpoint under which one of our sockets sees an inside one that sends to it."""
-        seer = self.sockets[which]
-        inside.sendto(b"who am I", seer.getsockname())
-        host, port = seer.recvfrom(100)[1][:2]
-        return str(host), int(port)
+        inside.send(b"who am I", self.sockets[which].endpoint)
+        return self.sockets[which].receive()[1]
 
-    def send(self, which: int, outer: Endpoint) -> None:
-        """Sends to an outer endpoint from one of our sockets."""
-        self.sockets[which].sendto(b"hello", outer)
+    def gets_in(self, which: int, outer: Endpoint, inside: Inside) -> bool:
+        """Sends to an outer endpoint from one of our sockets, and tells whether it arrives inside."""
+        self.sockets[which].send(b"hello", outer)
+        return self.arrived(inside)
 
-    def mapping(self, inside: socket.socket) -> Mapping:
+    def arrived(self, inside: Inside) -> bool:
+        """Tells whether what was sent to an inside socket before has arrived."""
+        with Inside(inside.host, inside.endpoint[0]) as ringer:
+            ringer.send(b"ring", self.bell.endpoint)
+            self.bell.send(b"ding", self.bell.receive()[1])
+            ringer.receive()
+        return inside.waiting() != []
+
+    def mapping(self, inside: Inside) -> Mapping:
         """Finds the mapping (RFC 4787, section 4.1) with datagrams to all four."""
-        inner = inside.getsockname()[:2]
         outers = [self.outer_of(inside, which) for which in range(4)]
-        if outers == [inner] * 4:
+        if outers == [inside.endpoint] * 4:
             return Mapping.NONE
         if len(set(outers)) == 1:
             return Mapping.ENDPOINT_INDEPENDENT
         by_host = outers[0] == outers[1] and outers[2] == outers[3]
         return Mapping.ADDRESS_DEPENDENT if by_host else Mapping.ADDRESS_AND_PORT_DEPENDENT
 
-    def filtering(self, inside: socket.socket) -> Filtering:
+    def filtering(self, inside: Inside) -> Filtering:
         """Finds the filtering (RFC 4787, section 5) of a socket that has sent to the first only."""
         outer = self.outer_of(inside, 0)
-        self.send(0, outer)
-        assert arrives(inside), "not even the answer arrives"
-        self.send(3, outer)
-        if arrives(inside):
+        assert self.gets_in(0, outer, inside), "not even the answer arrives"
+        if self.gets_in(3, outer, inside):
             return Filtering.ENDPOINT_INDEPENDENT
-        self.send(1, outer)
-        return Filtering.ADDRESS_DEPENDENT if arrives(inside) else Filtering.ADDRESS_AND_PORT_DEPENDENT
+        by_host = self.gets_in(1, outer, inside)
+        return Filtering.ADDRESS_DEPENDENT if by_host else Filtering.ADDRESS_AND_PORT_DEPENDENT
 
 
 @contextlib.contextmanager
@@ -90,4 +132,5 @@ def observer(lab: Lab, *, ipv6: bool = False) -> Iterator[Observer]:
         else:
             server = lab.public(addresses=2)
             places = [(server, address) for address in server.addresses]
-        yield Observer([stack.enter_context(udp(*place, port)) for place in places for port in (7000, 7001)])
+        sockets = [stack.enter_context(Inside(*place, port)) for place in places for port in (7000, 7001)]
+        yield Observer(sockets, stack.enter_context(Inside(*places[0], 7002)))

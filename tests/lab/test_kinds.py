@@ -1,6 +1,7 @@
 """Each kind of site does what its name says, as an observer outside sees it."""
 
 import itertools
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ from holepunch.proto.nat import Allocation, Filtering, Mapping
 from holepunch.testing.netlab import KINDS, Lab
 from holepunch.testing.simnet.behaviour import Unsolicited
 
-from .outside import Observer, arrives, observer, udp
+from .outside import Inside, Observer, observer
 
 pytestmark = pytest.mark.lab
 
@@ -31,7 +32,7 @@ def outside(lab: Lab) -> Iterator[Observer]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_maps_and_filters_as_it_says(lab: Lab, outside: Observer, kind: str) -> None:
     host = lab.site(kind).host()
-    with udp(host) as mapped, udp(host) as filtered:
+    with Inside(host) as mapped, Inside(host) as filtered:
         assert (outside.mapping(mapped), outside.filtering(filtered)) == KINDS[kind].side(False)
 
 
@@ -40,8 +41,8 @@ def test_a_kind_chooses_ports_as_it_says(lab: Lab, outside: Observer, kind: str)
     host = lab.site(kind).host()
     inner, outer = [], []
     for _ in range(8):
-        with udp(host) as inside:
-            inner.append(inside.getsockname()[1])
+        with Inside(host) as inside:
+            inner.append(inside.endpoint[1])
             outer.append(outside.outer_of(inside, 0)[1])
     behaviour = KINDS[kind].ipv4
     assert behaviour is not None
@@ -60,19 +61,17 @@ def test_a_kind_chooses_ports_as_it_says(lab: Lab, outside: Observer, kind: str)
 
 
 def test_an_unsolicited_packet_costs_a_strict_nat_its_mapping(lab: Lab, outside: Observer) -> None:
-    with udp(lab.site("strict").host()) as inside:
+    with Inside(lab.site("strict").host()) as inside:
         before = outside.outer_of(inside, 0)
         assert outside.outer_of(inside, 0) == before
-        outside.send(3, before)
-        assert not arrives(inside)
+        assert not outside.gets_in(3, before, inside)
         assert outside.outer_of(inside, 0) != before
 
 
 def test_an_early_packet_moves_the_port_where_input_accepts_it(lab: Lab, outside: Observer) -> None:
-    with udp(lab.site("clash").host()) as inside:
+    with Inside(lab.site("clash").host()) as inside:
         before = outside.outer_of(inside, 0)
-        outside.send(3, before)
-        assert not arrives(inside)
+        assert not outside.gets_in(3, before, inside)
         assert outside.outer_of(inside, 3) != before
         assert outside.outer_of(inside, 0) == before, "the flow that was there stays as it is"
 
@@ -81,10 +80,9 @@ def test_an_early_packet_moves_the_port_where_input_accepts_it(lab: Lab, outside
     "kind", [name for name, kind in KINDS.items() if kind.ipv4 and kind.ipv4.unsolicited is Unsolicited.DROP]
 )
 def test_an_early_packet_does_nothing_to_the_other_kinds(lab: Lab, outside: Observer, kind: str) -> None:
-    with udp(lab.site(kind).host()) as inside:
+    with Inside(lab.site(kind).host()) as inside:
         before = outside.outer_of(inside, 0)
-        outside.send(3, before)
-        arrives(inside)
+        outside.gets_in(3, before, inside)
         behind = outside.outer_of(inside, 3)
         assert outside.outer_of(inside, 0) == before
         mapping = KINDS[kind].side(False)
@@ -95,47 +93,39 @@ def test_an_early_packet_does_nothing_to_the_other_kinds(lab: Lab, outside: Obse
 @pytest.mark.parametrize("kind", ["random-apdf", "sequential-apdf"])
 def test_a_flushed_router_has_lost_its_mappings(lab: Lab, outside: Observer, kind: str) -> None:
     site = lab.site(kind)
-    with udp(site.host()) as inside:
+    with Inside(site.host()) as inside:
         before = outside.outer_of(inside, 0)
         assert site.router.conntrack_count() >= 1
         site.router.flush()
-        outside.send(0, before)
-        assert not arrives(inside)
+        assert not outside.gets_in(0, before, inside)
         assert outside.outer_of(inside, 0) != before
 
 
 @pytest.mark.parametrize("kind", ["eim-eif", "eim-adf", "eim-apdf", "strict"])
 def test_a_flushed_router_lets_nothing_in_until_the_inside_sends(lab: Lab, outside: Observer, kind: str) -> None:
     site = lab.site(kind)
-    with udp(site.host()) as inside:
+    with Inside(site.host()) as inside:
         before = outside.outer_of(inside, 0)
         site.router.flush()
-        outside.send(0, before)
-        assert not arrives(inside)
-        outside.send(0, outside.outer_of(inside, 0))
-        assert arrives(inside)
+        assert not outside.gets_in(0, before, inside)
+        assert outside.gets_in(0, outside.outer_of(inside, 0), inside)
 
 
 @pytest.mark.parametrize("kind", ["random-apdf", "sequential-apdf", "eim-eif"])
 def test_a_mapping_ends_when_its_time_is_up(lab: Lab, outside: Observer, kind: str) -> None:
-    with udp(lab.site(kind, mapping_timeout=1).host()) as inside:
+    with Inside(lab.site(kind, mapping_timeout=1).host()) as inside:
         outer = outside.outer_of(inside, 0)
-        outside.send(0, outer)
-        assert arrives(inside)
-        # What passes here is the time under test: two and a half times the mapping's life.
-        inside.settimeout(2.5)
-        with pytest.raises(TimeoutError):
-            inside.recvfrom(100)
-        outside.send(0, outer)
-        assert not arrives(inside)
+        assert outside.gets_in(0, outer, inside)
+        time.sleep(2.5)  # the time under test: two and a half times the mapping's life
+        assert not outside.gets_in(0, outer, inside)
 
 
 def test_two_hosts_of_one_site_have_one_outer_address_and_meet_on_their_lan(lab: Lab, outside: Observer) -> None:
     site = lab.site("eim-apdf")
-    with udp(site.host()) as one, udp(site.host()) as other:
+    with Inside(site.host()) as one, Inside(site.host()) as other:
         assert outside.outer_of(one, 0)[0] == outside.outer_of(other, 0)[0] == site.router.outer
-        one.sendto(b"hello", other.getsockname())
-        assert other.recvfrom(100)[1] == one.getsockname()
+        one.send(b"hello", other.endpoint)
+        assert other.receive() == (b"hello", one.endpoint)
 
 
 @pytest.mark.parametrize("hairpin", [False, True])
@@ -144,33 +134,33 @@ def test_subscribers_of_one_carrier_reach_each_other_by_hairpin_only(
 ) -> None:
     carrier = lab.carrier(hairpin=hairpin)
     hosts = [lab.site("eim-apdf", carrier=carrier).host() for _ in range(2)]
-    with udp(hosts[0], port=5000) as one, udp(hosts[1], port=5000) as other:
+    with Inside(hosts[0], port=5000) as one, Inside(hosts[1], port=5000) as other:
         outers = [outside.outer_of(each, 0) for each in (one, other)]
         assert outers[0][0] == outers[1][0] == carrier.router.outer
         assert outers[0][1] != outers[1][1]
-        one.sendto(b"opens", outers[1])
-        other.sendto(b"arrives", outers[0])
+        one.send(b"opens", outers[1])
+        other.send(b"arrives", outers[0])
         if hairpin:
-            assert one.recvfrom(100) == (b"arrives", outers[1])
+            assert one.receive() == (b"arrives", outers[1])
         else:
-            assert not arrives(one)
+            assert one.is_silent()
 
 
 def test_private_networks_of_two_sites_may_be_equal(lab: Lab, outside: Observer) -> None:
     sites = [lab.site("eim-apdf", network="192.168.1.0/24") for _ in range(2)]
     hosts = [site.host() for site in sites]
     assert hosts[0].address == hosts[1].address
-    with udp(hosts[0], port=5000) as one, udp(hosts[1], port=5000) as other:
+    with Inside(hosts[0], port=5000) as one, Inside(hosts[1], port=5000) as other:
         outers = [outside.outer_of(each, 0) for each in (one, other)]
         assert outers == [(site.router.outer, 5000) for site in sites]
-        one.sendto(b"opens", outers[1])
-        other.sendto(b"arrives", outers[0])
-        assert one.recvfrom(100) == (b"arrives", outers[1])
+        one.send(b"opens", outers[1])
+        other.send(b"arrives", outers[0])
+        assert one.receive() == (b"arrives", outers[1])
 
 
 def test_an_ipv6_firewall_translates_nothing_and_lets_answers_in(lab: Lab) -> None:
     host = lab.site("ipv6").host()
     address = host.addresses6[0]
-    with observer(lab, ipv6=True) as outside, udp(host, address) as mapped, udp(host, address) as filtered:
+    with observer(lab, ipv6=True) as outside, Inside(host, address) as mapped, Inside(host, address) as filtered:
         assert outside.mapping(mapped) is Mapping.NONE
         assert outside.filtering(filtered) is Filtering.ADDRESS_AND_PORT_DEPENDENT

@@ -14,7 +14,7 @@ from .conditions import Conditions
 from .engine import behaviour_to_dict
 
 _LONGEST_ANSWER = 1 << 18
-_PATIENCE = 10.0  # seconds; the wire answers between two packets
+_PATIENCE = 30.0  # seconds; the wire answers between two batches of packets, but the machine may be busy
 
 
 class Cable:
