@@ -15,7 +15,7 @@ from .events import CandidateFound, Gathered, StunAnswered
 from .machine import Address, Entropy, IcmpError, OpenSocket, Transmit
 from .nat import Allocation, Mapping, NatReport
 from .stun.hops import HopsProbe
-from .stun.message import binding_request, mapped_address, other_address
+from .stun.message import binding_request, mapped_address, may_be_asked, other_address
 from .stun.transaction import Answered, GaveUp, Transaction
 
 _HOPS_OFFSET = 100  # the hops probe's sockets are numbered from here on, after our own two
@@ -303,6 +303,8 @@ class Gatherer:
         mapped = mapped_address(outcome.response)
         if mapped is None or scope_of(mapped[0]) is Scope.RESERVED or mapped[1] == 0:
             return
+        if is_ipv6(mapped[0]) != (transaction.local == self._v6):
+            return
         answers = self._mapped[transaction.local]
         changed = self.is_done and answers.get(transaction.server, mapped) != mapped
         answers[transaction.server] = mapped
@@ -316,8 +318,8 @@ class Gatherer:
         # One server with two addresses (RFC 5780) stands for two where no second one is configured.
         other = other_address(outcome.response)
         lonely = len({server[0] for server in self._servers_for(transaction.local)}) == 1
-        near = other is not None and scope_of(other[0]) is scope_of(transaction.server[0])
-        if lonely and other is not None and near and len(answers) == 1 and not self.is_done:
+        allowed = other is not None and may_be_asked(transaction.server, other)
+        if lonely and other is not None and allowed and len(answers) == 1 and not self.is_done:
             self._ask(transaction.local, other, now)
         self._announce()
 
