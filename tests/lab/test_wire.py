@@ -195,6 +195,17 @@ def test_a_site_cannot_send_in_the_name_of_others() -> None:
         assert one_router(lab)["spoofed"] == 1
 
 
+def test_an_attacker_outside_can_lie_about_its_address() -> None:
+    with Lab(rtt=0.01) as lab:
+        site, server = lab.site("eim-apdf"), lab.public()
+        with udp(site.host()) as here, udp(server) as there:
+            here.sendto(b"hello", there.getsockname())
+            outer = there.recvfrom(100)[1]
+            site.router.spoof(("11.9.9.9", 53), outer, b"filtered")
+            site.router.spoof(there.getsockname(), outer, b"believed")
+            assert here.recvfrom(100) == (b"believed", there.getsockname())
+
+
 def test_nothing_leads_outside() -> None:
     with Lab(rtt=0.01) as lab:
         host = lab.site("eim-apdf").host()

@@ -3,8 +3,11 @@
 A packet is a bytearray that begins with its IP header (RFC 791, RFC 8200), as a TUN device gives it.
 """
 
+import socket
 import struct
 from collections.abc import Iterator
+
+from ...proto.machine import Address
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM = 3, 11, 12
@@ -76,6 +79,13 @@ def ipv4_header(source: bytes, target: bytes, protocol: int, length: int, ttl: i
 def ipv6_header(source: bytes, target: bytes, protocol: int, length: int, ttl: int = _ERROR_TTL) -> bytearray:
     """Returns an IPv6 header of 40 bytes in front of length bytes."""
     return bytearray(struct.pack("!IHBB16s16s", 0x60000000, length, protocol, ttl, source, target))
+
+
+def udp_datagram(source: Address, target: Address, data: bytes) -> bytearray:
+    """Returns an IPv4 packet with a UDP datagram, without the UDP checksum that RFC 768 leaves to the sender."""
+    header = struct.pack("!HHHH", source[1], target[1], 8 + len(data), 0)
+    addresses = socket.inet_aton(source[0]), socket.inet_aton(target[0])
+    return ipv4_header(*addresses, UDP, len(header) + len(data)) + header + data
 
 
 def is_icmp_error(packet: bytearray) -> bool:

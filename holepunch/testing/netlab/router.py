@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from ...proto.machine import Address
 from ..simnet.behaviour import Behaviour
 from . import namespace
 from .cable import Cable
 from .engine import Engine, engine_of
+from .packet import udp_datagram
 from .rules import ruleset
 
 LAN, WAN = "lan", "wan"
@@ -137,6 +139,10 @@ class Router:
     def unplug(self, *, unplugged: bool = True) -> None:
         """Pulls the outer cable, or plugs it in again."""
         self._cable.ask("block", port=self.port, blocked=unplugged)
+
+    def spoof(self, source: Address, target: Address, data: bytes) -> None:
+        """Sends it a UDP datagram from outside under a false IPv4 address, as a network without BCP 38 lets one do."""
+        self._cable.ask("inject", port=self.port, packet=udp_datagram(source, target, data).hex())
 
     def counts(self) -> dict[str, int]:
         """Returns the packets at its outer side by fate: `in` to the wire, `out` of it, `lost`, `expired` and more."""

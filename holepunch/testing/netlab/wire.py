@@ -27,7 +27,6 @@ from ...errors import HolepunchError, NetworkError
 from . import namespace
 from .conditions import Conditions
 from .engine import behaviour_from_dict
-from .packet import ipv4_header
 from .segment import Port, Segment
 from .usernat import UserNat
 
@@ -202,13 +201,11 @@ class Wire:
             for name, (port, _, _) in self._ports.items()
         }
 
-    def _do_inject(self, port: str, source: str, target: str, protocol: int, body: str) -> None:
-        """Sends an IPv4 packet, its source unchecked, to a port as though from the core."""
+    def _do_inject(self, port: str, packet: str) -> None:
+        """Sends a packet, in hexadecimal, to a port as though it came through the core; nobody asks where from."""
         attached, segment, _ = self._ports[port]
-        data = bytes.fromhex(body)
-        packet = ipv4_header(socket.inet_aton(source), socket.inet_aton(target), protocol, len(data)) + data
         conditions = attached.conditions or segment.conditions
-        self._schedule(time.monotonic() + conditions.delay, attached, packet)
+        self._schedule(time.monotonic() + conditions.delay, attached, bytearray.fromhex(packet))
 
 
 def main() -> None:
