@@ -48,6 +48,21 @@ def command() -> None:
     """Holds the commands."""
 
 
+def _complete_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Offers kinds of sites to the shell."""
+    from ..testing.netlab import KINDS
+    from ..testing.netlab.pairs import RELATION_SUMMARIES
+
+    return [name for name in [*KINDS, *RELATION_SUMMARIES] if name.startswith(incomplete)]
+
+
+def _complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Offers the hosts of the laboratories that are up to the shell."""
+    from ..testing.netlab import registry
+
+    return sorted(name for entry in registry.published() for name in entry.hosts if name.startswith(incomplete))
+
+
 def _wire(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(WIRE_OPTIONS):
         function = option(function)
@@ -66,7 +81,7 @@ def kinds(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("names", metavar="KIND...", nargs=-1, required=True)
+@click.argument("names", metavar="KIND...", nargs=-1, required=True, shell_complete=_complete_kind)
 @_wire
 @click.option("--foreground", is_flag=True, help="Stay until Ctrl-C instead of going to the background.")
 @click.option("--json", "as_json", is_flag=True, help="Describe the laboratory as one JSON object.")
@@ -111,7 +126,7 @@ def down(identifier: str, everyone: bool) -> None:
 
 @command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--lab", "identifier", default="", metavar="ID", help="Which laboratory; see `holepunch lab list`.")
-@click.argument("host")
+@click.argument("host", shell_complete=_complete_host)
 @click.argument("arguments", metavar="[COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def shell(host: str, arguments: tuple[str, ...], identifier: str) -> NoReturn:
     """Run a shell, or COMMAND, in a host: a, b, b.host2, a.router, servers.stun ..."""
@@ -132,7 +147,14 @@ def shell(host: str, arguments: tuple[str, ...], identifier: str) -> NoReturn:
 
 @command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @_wire
-@click.argument("words", metavar="KIND... -- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument(
+    "words",
+    metavar="KIND... -- COMMAND...",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    shell_complete=_complete_kind,
+)
 def run(words: tuple[str, ...], **wire: Any) -> int:
     """Run COMMAND in the host of the first KIND, in a laboratory of its own.
 

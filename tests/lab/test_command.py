@@ -68,6 +68,24 @@ def test_every_kind_and_relation_is_listed() -> None:
     assert {"public", "eim-apdf", "strict", "same-lan", "common-cgnat-hairpin", "equal-networks"} <= set(names)
 
 
+def test_the_shell_completes_kinds_and_hosts() -> None:
+    environment = {**os.environ, "_HOLEPUNCH_COMPLETE": "bash_complete"}
+
+    def complete(*words: str) -> list[str]:
+        line = {"COMP_WORDS": " ".join(["holepunch", "lab", *words]), "COMP_CWORD": str(len(words) + 1)}
+        done = subprocess.run(
+            [sys.executable, "-m", "holepunch"], env={**environment, **line}, capture_output=True, text=True, check=True
+        )
+        return [offer.partition(",")[2] for offer in done.stdout.split()]
+
+    assert complete("up", "eim-a") == ["eim-adf", "eim-apdf"]
+    there = json.loads(lab("up", "public", "--json").stdout)
+    try:
+        assert {"servers.stun", "servers.stun2"} <= set(complete("shell", "servers.s"))
+    finally:
+        lab("down", "--lab", there["id"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_laboratory_in_the_foreground_ends_in_order(number: signal.Signals) -> None:
     process = subprocess.Popen(

@@ -62,7 +62,7 @@ def published() -> list[Entry]:
     found = []
     for path in sorted(DIRECTORY.glob("*.json"), key=lambda path: path.name):
         owner = namespace.owner_of(path.stem + "x")
-        with contextlib.suppress(FileNotFoundError):  # it ended while we looked
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # it ended while we looked, or is not ours
             if owner is None or namespace.start_time(owner[0]) != owner[1]:
                 path.unlink()
             else:
