@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -116,11 +117,28 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def client(url: str) -> AsyncIterator[Client]:
+async def client(url: str, **options) -> AsyncIterator[Client]:
     """Connects to a hub."""
     host = urlsplit(url).netloc
-    async with connect(f"ws://{host}/v1/mailbox", compression=None, max_size=None) as connection:
+    async with connect(f"ws://{host}/v1/mailbox", compression=None, max_size=None, **options) as connection:
         yield Client(connection, host)
+
+
+@contextlib.asynccontextmanager
+async def deaf_client(url: Url, identity: Identity) -> AsyncIterator[Client]:
+    """A client that subscribes and then reads nothing, with kernel buffers as small as they get on both sides."""
+    raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port_of(url)))
+    async with client(url, sock=raw, close_timeout=0.1) as deaf:
+        await deaf.login(identity)
+        for each in url.server.server_state.connections:
+            each.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        deaf.connection.transport.pause_reading()
+        await deaf.subscribe()
+        yield deaf
+        deaf.connection.transport.abort()
 
 
 @contextlib.asynccontextmanager
