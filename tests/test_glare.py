@@ -61,6 +61,11 @@ async def leave_invitation(home: Home, peer: str) -> None:
         await asyncio.gather(attempt, return_exceptions=True)
 
 
+async def first_of(puncher: Puncher) -> Session:
+    """Returns the first session that a puncher accepts."""
+    return await anext(puncher.accept())
+
+
 async def test_two_peers_that_invite_each_other_get_one_session(homes: dict[str, Home]) -> None:
     async with AsyncExitStack() as stack:
         alice, bob = [
@@ -82,7 +87,7 @@ async def test_an_invitation_left_over_does_not_cost_a_new_one_its_session(homes
         alice, bob = [
             await stack.enter_async_context(Puncher(homes[name], settings(homes[name]))) for name in ("alice", "bob")
         ]
-        accepted = asyncio.ensure_future(anext(aiter(alice.accept())))
+        accepted = asyncio.create_task(first_of(alice))
         session = await bob.connect("alice")
         assert session.role == "connect"
         other = await accepted
