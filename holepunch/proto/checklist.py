@@ -34,7 +34,7 @@ MAX_PATHS = 64
 # A better class of path may answer a moment after a worse one: wait for it one round trip of the
 # worse, within these bounds; but never when nothing better is being checked.
 MIN_SETTLE, MAX_SETTLE = 0.05, 0.3  # seconds
-BUDGET_WAIT = 0.02  # seconds until a path that no budget allowed a packet asks again
+TUPLE_WAIT, ALLOWANCE_WAIT = 0.02, 1.0  # seconds until a path asks again that had no tuple, or no allowance
 DEFAULT_TTL = 7  # hops, where the distance out of our NATs could not be measured
 
 
@@ -361,7 +361,7 @@ class CheckList:
         elif self._ask(path, now, ttl=self.low_ttl if low else None):
             path.schedule(now, self._entropy, low=low)
         else:
-            path.next_send = now + BUDGET_WAIT
+            path.next_send = now + (ALLOWANCE_WAIT if path.is_contacted else TUPLE_WAIT)
 
     def _ask(self, path: Path, now: float, ttl: int | None = None) -> bool:
         """Sends a check unasked, within every budget; returns whether it was sent."""
