@@ -27,6 +27,7 @@ from .proto.machine import Address
 log = get_logger("session")
 
 READY_TIMEOUT = 3.0  # seconds to wait for the peer's word before going on without it
+LAST_WORDS = 3.0  # seconds that mediators get to take a BYE
 QUIET = 0.05  # seconds, beside half a round trip, after which the peer's READY was the last
 
 
@@ -269,8 +270,9 @@ class Session:
         self._driver.wake()
         # The last datagrams leave, and the last envelopes are posted, before everything is torn down.
         await asyncio.wait([self._pump_task])
-        while self._posting:
-            await asyncio.wait(set(self._posting))
+        # One mediator that does not answer must not hold up the end: the peer learns it from another, or by itself.
+        if self._posting:
+            await asyncio.wait(set(self._posting), timeout=LAST_WORDS)
 
     # How it is done.
 
