@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -53,14 +54,18 @@ class Url(str):
     """A hub's URL, and the hub behind it."""
 
     __slots__ = ("mailboxes", "server")
+    mailboxes: Any
+    server: Any
 
 
 @contextlib.asynccontextmanager
-async def running_hub(state: Path, *, port: int = 0, **options) -> AsyncIterator[Url]:
+async def running_hub(state: Path, *, port: int = 0, **options: Any) -> AsyncIterator[Url]:
     """Runs a hub in this event loop."""
     options.setdefault("limits", Limits(login_rate=UNHURRIED))
     service = WebService(WebOptions(listen=("127.0.0.1", port), state=str(state), **options))
     url = Url((await service.start())[0])
+    assert service._mailboxes
+    assert service._server
     url.mailboxes, url.server = service._mailboxes, service._server
     try:
         yield url
@@ -98,7 +103,7 @@ class Client:
         statement = login_statement(challenge or self.challenge, host or self.host)
         return Login(identity.peer_id.raw, identity.sign(statement))
 
-    async def send(self, *frames) -> None:
+    async def send(self, *frames: Any) -> None:
         for frame in frames:
             await self.connection.send(frame if isinstance(frame, bytes) else frame.encode())
 
@@ -117,7 +122,7 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def client(url: str, **options) -> AsyncIterator[Client]:
+async def client(url: str, **options: Any) -> AsyncIterator[Client]:
     """Connects to a hub."""
     host = urlsplit(url).netloc
     async with connect(f"ws://{host}/v1/mailbox", compression=None, max_size=None, **options) as connection:
@@ -142,7 +147,9 @@ async def deaf_client(url: Url, identity: Identity) -> AsyncIterator[Client]:
 
 
 @contextlib.asynccontextmanager
-async def hub_process(*arguments: str, environment: dict[str, str] | None = None):
+async def hub_process(
+    *arguments: str, environment: dict[str, str] | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Any]]:
     """Runs `holepunch hub run --json` as a process; gives it and the URLs of its ready line."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "holepunch", "hub", "run", "--json", *arguments,

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from holepunch.home import Home
+from holepunch.home.certificate import Certificate
 from holepunch.proto.mailbox import Posted
 from holepunch.proto.stun.message import binding_request, decode_message, mapped_address
 
@@ -22,13 +23,13 @@ from .harness import ALICE, BOB, client, envelope, hub_process, port_of
 LOOPBACK = ("--listen", "127.0.0.1:0", "--no-stun")
 
 
-async def stop(process) -> tuple[str, str]:
+async def stop(process: asyncio.subprocess.Process) -> tuple[str, str]:
     process.send_signal(signal.SIGTERM)
     stdout, stderr = await process.communicate()
     return stdout.decode(), stderr.decode()
 
 
-async def test_a_hub_is_ready_serves_and_ends_cleanly_on_sigterm(tmp_path):
+async def test_a_hub_is_ready_serves_and_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
     async with hub_process("--listen", "127.0.0.1:0", "--stun", "127.0.0.1:0", "--state", f"{tmp_path}/s") as (
         hub,
         urls,
@@ -49,7 +50,7 @@ async def test_a_hub_is_ready_serves_and_ends_cleanly_on_sigterm(tmp_path):
         assert json.loads(stdout)["event"] == "stopped"
 
 
-async def test_what_was_posted_is_there_after_the_hub_was_killed_and_started_again(tmp_path):
+async def test_what_was_posted_is_there_after_the_hub_was_killed_and_started_again(tmp_path: Path) -> None:
     state = ("--state", str(tmp_path / "hub.sqlite"))
     async with hub_process(*LOOPBACK, *state) as (hub, (url,)), client(url) as bob:
         await bob.login(BOB)
@@ -64,7 +65,7 @@ async def test_what_was_posted_is_there_after_the_hub_was_killed_and_started_aga
             assert (await alice.next()).envelope == envelope(1).encode()  # type: ignore[union-attr]
 
 
-async def test_both_address_families_are_served_on_one_port(tmp_path):
+async def test_both_address_families_are_served_on_one_port(tmp_path: Path) -> None:
     async with hub_process("--listen", "[::]:0", "--no-stun", "--state", str(tmp_path / "s")) as (_, urls):
         assert urls[0].startswith("http://0.0.0.0:")
         port = port_of(urls[0])
@@ -77,7 +78,7 @@ async def test_both_address_families_are_served_on_one_port(tmp_path):
             assert (await alice.next()).envelope == envelope(1).encode()  # type: ignore[union-attr]
 
 
-async def test_the_state_is_in_the_home_unless_told_otherwise(tmp_path):
+async def test_the_state_is_in_the_home_unless_told_otherwise(tmp_path: Path) -> None:
     environment = {**os.environ, "HOLEPUNCH_HOME": str(tmp_path / "home")}
     async with hub_process(*LOOPBACK, environment=environment) as (hub, _):
         await stop(hub)
@@ -85,7 +86,7 @@ async def test_the_state_is_in_the_home_unless_told_otherwise(tmp_path):
     assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
 
 
-async def test_tls_is_spoken_and_a_renewed_certificate_is_taken_on_sighup(tmp_path):
+async def test_tls_is_spoken_and_a_renewed_certificate_is_taken_on_sighup(tmp_path: Path) -> None:
     certificates = []
     for name in ("old", "new"):
         home = Home(tmp_path / name)
@@ -93,7 +94,7 @@ async def test_tls_is_spoken_and_a_renewed_certificate_is_taken_on_sighup(tmp_pa
         certificates.append(home.certificate())
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
 
-    def install(certificate) -> None:
+    def install(certificate: Certificate) -> None:
         cert.write_bytes(Path(certificate.cert_path).read_bytes())
         key.write_bytes(Path(certificate.key_path).read_bytes())
 
@@ -129,7 +130,7 @@ async def test_tls_is_spoken_and_a_renewed_certificate_is_taken_on_sighup(tmp_pa
         (("--state", "nonsense://"), "--state"),
     ],
 )
-def test_what_cannot_run_says_why_and_ends_with_status_2(tmp_path, arguments, said):
+def test_what_cannot_run_says_why_and_ends_with_status_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         given = [argument.replace("TAKEN", str(taken.getsockname()[1])) for argument in arguments]
         rest = [] if "--listen" in given else ["--listen", "127.0.0.1:0"]
@@ -142,7 +143,7 @@ def test_what_cannot_run_says_why_and_ends_with_status_2(tmp_path, arguments, sa
     assert "Traceback" not in ended.stderr
 
 
-def test_the_help_needs_none_of_the_extra():
+def test_the_help_needs_none_of_the_extra() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('fastapi', 'uvicorn', 'sqlalchemy')));"
         "from holepunch.cli.main import main; sys.argv = ['holepunch', 'hub', 'run', *sys.argv[1:]]; main()"

@@ -3,6 +3,9 @@
 import asyncio
 import sqlite3
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +27,7 @@ from holepunch.proto.mailbox import (
     login_statement,
 )
 
-from .harness import ALICE, BOB, MALLORY, UNHURRIED, client, envelope, port_of, running_hub
+from .harness import ALICE, BOB, MALLORY, UNHURRIED, Url, client, envelope, port_of, running_hub
 
 
 class Asker:
@@ -45,19 +48,19 @@ class Asker:
         signature = (signer or self.identity).sign(statement)
         return "Holepunch " + urlsafe_b64encode(challenge + self.identity.peer_id.raw + signature).decode()
 
-    async def ask(self, method: str, tail: str = "", **options) -> httpx.Response:
+    async def ask(self, method: str, tail: str = "", **options: Any) -> httpx.Response:
         headers = {"Authorization": self.token(await self.challenge())}
         return await self.http.request(method, f"/v1/mailbox{tail}", headers=headers, **options)
 
 
 @pytest.fixture
-async def hub(tmp_path):
+async def hub(tmp_path: Path) -> AsyncIterator[Url]:
     async with running_hub(tmp_path / "hub.sqlite") as url:
         yield url
 
 
 @pytest.fixture
-async def http(hub):
+async def http(hub: Url) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=hub) as made:
         yield made
 
@@ -73,7 +76,7 @@ def numbers(answer: httpx.Response) -> list[int]:
     return [int.from_bytes(decode_envelope(item.envelope).id) for item in decode_deliveries(answer.content)]
 
 
-async def test_post_poll_and_discard(http):
+async def test_post_poll_and_discard(http: httpx.AsyncClient) -> None:
     alice, bob = Asker(http, ALICE), Asker(http, BOB)
     for number in (1, 2):
         assert (await bob.ask("POST", "?life=60", content=envelope(number).encode())).status_code == 204
@@ -90,7 +93,7 @@ async def test_post_poll_and_discard(http):
     assert numbers(await alice.ask("GET")) == [1]
 
 
-async def test_a_poll_waits_for_what_is_posted_by_websocket_and_the_reverse(hub, http):
+async def test_a_poll_waits_for_what_is_posted_by_websocket_and_the_reverse(hub: Url, http: httpx.AsyncClient) -> None:
     alice = Asker(http, ALICE)
     async with client(hub) as bob:
         await bob.login(BOB)
@@ -103,7 +106,7 @@ async def test_a_poll_waits_for_what_is_posted_by_websocket_and_the_reverse(hub,
         assert decode_envelope(delivery.envelope).id == envelope(2).id  # type: ignore[union-attr]
 
 
-async def test_a_poll_ends_empty_when_its_time_is_over_or_the_hub_stops(tmp_path):
+async def test_a_poll_ends_empty_when_its_time_is_over_or_the_hub_stops(tmp_path: Path) -> None:
     async with httpx.AsyncClient() as http:
         async with running_hub(tmp_path / "hub.sqlite") as url:
             http.base_url = httpx.URL(url)
@@ -116,7 +119,9 @@ async def test_a_poll_ends_empty_when_its_time_is_over_or_the_hub_stops(tmp_path
         assert numbers(await polling) == []
 
 
-async def test_a_challenge_answers_one_request_only_and_a_forged_or_missing_answer_none(http):
+async def test_a_challenge_answers_one_request_only_and_a_forged_or_missing_answer_none(
+    http: httpx.AsyncClient,
+) -> None:
     alice = Asker(http, ALICE)
     challenge = await alice.challenge()
     headers = {"Authorization": alice.token(challenge)}
@@ -134,7 +139,7 @@ async def test_a_challenge_answers_one_request_only_and_a_forged_or_missing_answ
         assert len(urlsafe_b64decode(answer.headers["Holepunch-Challenge"])) == 48
 
 
-async def test_every_refusal_has_its_status(http):
+async def test_every_refusal_has_its_status(http: httpx.AsyncClient) -> None:
     alice = Asker(http, ALICE)
     for tail, content, status in (
         ("?life=60", bytes(MAX_ENVELOPE + 1), 413),
@@ -150,7 +155,7 @@ async def test_every_refusal_has_its_status(http):
     assert (await alice.ask("GET", "?wait=long")).status_code == 400
 
 
-async def test_requests_that_come_too_fast_are_told_when_to_come_again(tmp_path):
+async def test_requests_that_come_too_fast_are_told_when_to_come_again(tmp_path: Path) -> None:
     limits = Limits(login_rate=Rate(per_second=0.1, burst=2))
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, httpx.AsyncClient(base_url=url) as http:
         answers = [await http.get("/v1/mailbox") for _ in range(3)]
@@ -158,7 +163,7 @@ async def test_requests_that_come_too_fast_are_told_when_to_come_again(tmp_path)
         assert 0 < int(answers[2].headers["Retry-After"]) <= 10
 
 
-async def test_the_address_a_proxy_tells_is_believed_from_loopback_and_from_nobody_else(tmp_path):
+async def test_the_address_a_proxy_tells_is_believed_from_loopback_and_from_nobody_else(tmp_path: Path) -> None:
     limits = Limits(login_rate=Rate(per_second=0.001, burst=1))
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url:
         for local, expected in (("127.0.0.1", [401, 401, 429]), ("127.0.0.2", [401, 429, 429])):
@@ -171,7 +176,7 @@ async def test_the_address_a_proxy_tells_is_believed_from_loopback_and_from_nobo
             assert statuses == expected
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path):
+async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, login_time=0.2)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, httpx.AsyncClient(base_url=url) as http:
         alice = Asker(http, ALICE)
@@ -185,12 +190,12 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path):
         await writer.wait_closed()
 
 
-async def test_healthz_says_how_it_is(tmp_path, http):
+async def test_healthz_says_how_it_is(tmp_path: Path, http: httpx.AsyncClient) -> None:
     answer = await http.get("/healthz")
     assert (answer.status_code, answer.text) == (200, "ok, 0 envelopes wait\n")
 
 
-async def test_healthz_says_so_when_the_store_is_gone(tmp_path):
+async def test_healthz_says_so_when_the_store_is_gone(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "hub.sqlite") as url, httpx.AsyncClient(base_url=url) as http:
         with sqlite3.connect(tmp_path / "hub.sqlite") as other:
             other.execute("drop table envelopes")
@@ -199,7 +204,7 @@ async def test_healthz_says_so_when_the_store_is_gone(tmp_path):
 
 
 @given(st.one_of(st.text(max_size=300), st.binary(max_size=200).map(lambda data: "Holepunch " + data.hex())))
-def test_no_authorization_raises_anything_but_wire_error(value):
+def test_no_authorization_raises_anything_but_wire_error(value: str) -> None:
     try:
         decode_authorization(value)
     except WireError:

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,30 +27,31 @@ from holepunch.proto.mailbox import (
     decode_hub_frame,
 )
 
-from .harness import ALICE, BOB, MALLORY, UNHURRIED, client, deaf_client, envelope, port_of, running_hub
+from .harness import ALICE, BOB, MALLORY, UNHURRIED, Client, Url, client, deaf_client, envelope, port_of, running_hub
 
 
 @pytest.fixture
-async def hub(tmp_path):
+async def hub(tmp_path: Path) -> AsyncIterator[Url]:
     async with running_hub(tmp_path / "hub.sqlite") as url:
         yield url
 
 
-def unhurried(**limits) -> Limits:
+def unhurried(**limits: Any) -> Limits:
     return Limits(**{"login_rate": UNHURRIED, "sender_rate": UNHURRIED, "network_rate": UNHURRIED, **limits})
 
 
-def number_of(frame) -> int:
+def number_of(frame: object) -> int:
     assert isinstance(frame, Delivery)
     return int.from_bytes(decode_envelope(frame.envelope).id)
 
 
-async def end_of(visitor) -> tuple[Refused | None, int | None]:
+async def end_of(visitor: Client) -> tuple[Refused | None, int | None]:
     """Reads to the end; returns the last refusal and the close code."""
     refused = None
     try:
         async with asyncio.timeout(20):
             async for data in visitor.connection:
+                assert isinstance(data, bytes)
                 frame = decode_hub_frame(data)
                 refused = frame if isinstance(frame, Refused) else refused
     except ConnectionClosed:
@@ -55,7 +59,7 @@ async def end_of(visitor) -> tuple[Refused | None, int | None]:
     return refused, visitor.connection.close_code
 
 
-async def test_login_subscription_and_posts_may_all_come_in_one_breath(hub):
+async def test_login_subscription_and_posts_may_all_come_in_one_breath(hub: Url) -> None:
     async with client(hub) as alice:
         await alice.greeted()
         posts = [Post(number, 900, envelope(number).encode()) for number in (1, 2)]
@@ -66,7 +70,7 @@ async def test_login_subscription_and_posts_may_all_come_in_one_breath(hub):
         assert [number_of(frame) for frame in frames if isinstance(frame, Delivery)] == [1, 2]
 
 
-async def test_stored_and_new_envelopes_reach_every_connection_of_the_owner_and_nobody_else(hub):
+async def test_stored_and_new_envelopes_reach_every_connection_of_the_owner_and_nobody_else(hub: Url) -> None:
     async with client(hub) as bob, client(hub) as one, client(hub) as two, client(hub) as mallory:
         await bob.login(BOB)
         assert await bob.post(7, envelope(1)) == Posted(7)
@@ -83,7 +87,7 @@ async def test_stored_and_new_envelopes_reach_every_connection_of_the_owner_and_
         assert await bob.post(9, envelope(4)) == Posted(9)
 
 
-async def test_discard_takes_out_of_ones_own_mailbox_only(hub):
+async def test_discard_takes_out_of_ones_own_mailbox_only(hub: Url) -> None:
     async with client(hub) as alice, client(hub) as mallory:
         await alice.login(ALICE)
         await mallory.login(MALLORY)
@@ -98,7 +102,7 @@ async def test_discard_takes_out_of_ones_own_mailbox_only(hub):
         assert number_of(await alice.next()) == 3
 
 
-async def test_a_cursor_skips_what_was_seen_unless_it_is_of_another_store(hub):
+async def test_a_cursor_skips_what_was_seen_unless_it_is_of_another_store(hub: Url) -> None:
     async with client(hub) as alice:
         await alice.login(ALICE)
         for number in (1, 2, 3):
@@ -114,7 +118,7 @@ async def test_a_cursor_skips_what_was_seen_unless_it_is_of_another_store(hub):
             assert [number_of(await alice.next()) for _ in expected] == expected
 
 
-async def test_a_restart_loses_nothing(tmp_path):
+async def test_a_restart_loses_nothing(tmp_path: Path) -> None:
     state = tmp_path / "hub.sqlite"
     async with running_hub(state) as url, client(url) as alice:
         await alice.login(ALICE)
@@ -127,7 +131,7 @@ async def test_a_restart_loses_nothing(tmp_path):
         assert number_of(await alice.next()) == 1
 
 
-async def test_a_waiting_connection_is_told_to_come_back_when_the_hub_stops(tmp_path):
+async def test_a_waiting_connection_is_told_to_come_back_when_the_hub_stops(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         async with running_hub(tmp_path / "hub.sqlite") as url:
             alice = await stack.enter_async_context(client(url))
@@ -139,7 +143,7 @@ async def test_a_waiting_connection_is_told_to_come_back_when_the_hub_stops(tmp_
 # What is refused ---------------------------------------------------------------------------------
 
 
-async def test_a_login_signed_by_another_key_reads_nothing(hub):
+async def test_a_login_signed_by_another_key_reads_nothing(hub: Url) -> None:
     async with client(hub) as mallory:
         await mallory.greeted()
         forged = Login(ALICE.peer_id.raw, mallory.signed(MALLORY).signature)
@@ -149,7 +153,7 @@ async def test_a_login_signed_by_another_key_reads_nothing(hub):
     assert (refused.reason, code) == (Reason.NOT_AUTHENTIC, 1008)
 
 
-async def test_a_login_that_answers_an_earlier_connections_challenge_is_refused(hub):
+async def test_a_login_that_answers_an_earlier_connections_challenge_is_refused(hub: Url) -> None:
     async with client(hub) as alice, client(hub) as mallory:
         await alice.greeted()
         seen = alice.signed(ALICE)
@@ -162,7 +166,7 @@ async def test_a_login_that_answers_an_earlier_connections_challenge_is_refused(
         assert refused.reason is Reason.NOT_AUTHENTIC
 
 
-async def test_a_login_signed_for_another_hub_is_refused(tmp_path):
+async def test_a_login_signed_for_another_hub_is_refused(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "hub.sqlite", names=frozenset({"hub.example"})) as url:
         for host, good in (("evil.example", False), ("hub.example", True)):
             async with client(url) as alice:
@@ -183,7 +187,9 @@ async def test_a_login_signed_for_another_hub_is_refused(tmp_path):
         (["login", b"\xff"], Reason.MALFORMED),
     ],
 )
-async def test_a_frame_at_the_wrong_time_ends_the_connection_with_the_reason(hub, frames, reason):
+async def test_a_frame_at_the_wrong_time_ends_the_connection_with_the_reason(
+    hub: Url, frames: list[Any], reason: Reason
+) -> None:
     async with client(hub) as visitor:
         await visitor.greeted()
         await visitor.send(*(visitor.signed(ALICE) if frame == "login" else frame for frame in frames))
@@ -193,7 +199,7 @@ async def test_a_frame_at_the_wrong_time_ends_the_connection_with_the_reason(hub
     assert code in (1002, 1008)
 
 
-async def test_text_and_messages_longer_than_a_frame_end_the_connection(hub):
+async def test_text_and_messages_longer_than_a_frame_end_the_connection(hub: Url) -> None:
     async with client(hub) as visitor:
         await visitor.login(ALICE)
         await visitor.connection.send("hello")
@@ -204,7 +210,7 @@ async def test_text_and_messages_longer_than_a_frame_end_the_connection(hub):
         assert (await end_of(visitor))[1] == 1009
 
 
-async def test_envelopes_that_are_malformed_or_expired_are_refused_and_the_connection_stays(hub):
+async def test_envelopes_that_are_malformed_or_expired_are_refused_and_the_connection_stays(hub: Url) -> None:
     async with client(hub) as visitor:
         await visitor.login(ALICE)
         for number, (data, life, reason) in enumerate(
@@ -222,7 +228,7 @@ async def test_envelopes_that_are_malformed_or_expired_are_refused_and_the_conne
         assert await visitor.post(9, envelope(1, body=bytes(MAX_BODY))) == Posted(9)
 
 
-async def test_a_sender_that_posts_too_fast_is_told_when_to_go_on_and_then_cut_off(tmp_path):
+async def test_a_sender_that_posts_too_fast_is_told_when_to_go_on_and_then_cut_off(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, sender_rate=Rate(per_second=0.5, burst=3), refusals=5)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, client(url) as flood, client(url) as bob:
         await flood.login(MALLORY)
@@ -237,7 +243,7 @@ async def test_a_sender_that_posts_too_fast_is_told_when_to_go_on_and_then_cut_o
         assert await bob.post(1, envelope(100)) == Posted(1)
 
 
-async def test_many_keys_of_one_network_are_slowed_together(tmp_path):
+async def test_many_keys_of_one_network_are_slowed_together(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, network_rate=Rate(per_second=0.1, burst=3))
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url:
         answers = []
@@ -248,7 +254,7 @@ async def test_many_keys_of_one_network_are_slowed_together(tmp_path):
     assert [isinstance(answer, Posted) for answer in answers] == [True, True, True, False, False, False]
 
 
-async def test_connections_that_come_too_fast_are_refused_before_they_are_accepted(tmp_path):
+async def test_connections_that_come_too_fast_are_refused_before_they_are_accepted(tmp_path: Path) -> None:
     limits = Limits(login_rate=Rate(per_second=0.1, burst=2))
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, client(url), client(url):
         with pytest.raises(InvalidStatus) as caught:
@@ -258,7 +264,7 @@ async def test_connections_that_come_too_fast_are_refused_before_they_are_accept
     assert int(caught.value.response.headers["Retry-After"]) <= 10
 
 
-async def test_connections_at_once_are_limited_per_network_and_readers_per_owner(tmp_path):
+async def test_connections_at_once_are_limited_per_network_and_readers_per_owner(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, network_connections=3, owner_connections=2)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url:
         async with client(url) as one, client(url) as two, client(url) as three:
@@ -280,7 +286,7 @@ async def test_connections_at_once_are_limited_per_network_and_readers_per_owner
             assert number_of(await again.next()) == 1
 
 
-async def test_who_does_not_log_in_is_sent_away(tmp_path):
+async def test_who_does_not_log_in_is_sent_away(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, login_time=0.2)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, client(url) as visitor:
         await visitor.greeted()
@@ -289,7 +295,7 @@ async def test_who_does_not_log_in_is_sent_away(tmp_path):
     assert (refused.reason, code) == (Reason.NOT_AUTHENTIC, 1008)
 
 
-async def test_a_reader_that_does_not_read_stalls_nobody_and_is_cut_off(tmp_path):
+async def test_a_reader_that_does_not_read_stalls_nobody_and_is_cut_off(tmp_path: Path) -> None:
     limits = unhurried(send_time=0.5, recipient_bytes=2**20, pair_envelopes=64)
     async with (
         running_hub(tmp_path / "hub.sqlite", limits=limits) as url,
@@ -311,7 +317,7 @@ async def test_a_reader_that_does_not_read_stalls_nobody_and_is_cut_off(tmp_path
         assert deaf.connection.close_code == 1006
 
 
-def test_no_bytes_make_the_hub_do_anything_but_refuse(tmp_path):
+def test_no_bytes_make_the_hub_do_anything_but_refuse(tmp_path: Path) -> None:
     async def try_it(url: str, frames: list[bytes]) -> None:
         async with client(url) as visitor:
             await visitor.greeted()

@@ -5,8 +5,12 @@ import pwd
 import shutil
 import sqlite3
 import subprocess
+import tempfile
+import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +19,7 @@ from holepunch.hub import schema
 from holepunch.hub.limits import Limits
 from holepunch.hub.refusal import RefusedError
 from holepunch.hub.store import Store, StoreError, state_name
-from holepunch.proto.envelope import decode_envelope
+from holepunch.proto.envelope import Envelope, decode_envelope
 from holepunch.proto.mailbox import Reason
 
 from .harness import ALICE, BOB, envelope
@@ -27,19 +31,17 @@ STATES = ["sqlite", "postgresql"] if POSTGRES and find_spec("psycopg") else ["sq
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """A PostgreSQL server of its own, on a socket in a temporary folder."""
-    folder = tmp_path_factory.mktemp("postgres")
-    demote = {}
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server of its own, on a socket in a temporary folder that it may enter under another user."""
+    folder = Path(tempfile.mkdtemp(prefix="hub-postgres-"))
+    demote: dict[str, Any] = {}
     if os.geteuid() == 0:  # it refuses to run as root
         user = pwd.getpwnam("nobody")
         shutil.chown(folder, user.pw_uid, user.pw_gid)
-        for parent in folder.parents[:2]:
-            parent.chmod(0o755)
         demote = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
     def run(program: str, *arguments: str) -> None:
-        command = [POSTGRES[-1] / program, "-D", folder / "data", *arguments]
+        command = [str(POSTGRES[-1] / program), "-D", str(folder / "data"), *arguments]
         null = subprocess.DEVNULL
         subprocess.run(command, check=True, stdout=null, stderr=null, cwd=folder, **demote)
 
@@ -50,10 +52,12 @@ def postgres(tmp_path_factory):
         yield f"postgresql://hub@/postgres?host={folder}"
     finally:
         run("pg_ctl", "-w", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=STATES)
-def state(request, tmp_path):
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield str(tmp_path / "hub.sqlite")
         return
@@ -63,7 +67,13 @@ def state(request, tmp_path):
 
 
 def post(
-    store: Store, what, *, sender: bytes = B, network: bytes = b"net", life: float = 900, now: float = NOW
+    store: Store,
+    what: bytes | Envelope,
+    *,
+    sender: bytes = B,
+    network: bytes = b"net",
+    life: float = 900,
+    now: float = NOW,
 ) -> bool:
     data = what if isinstance(what, bytes) else what.encode()
     return store.post(decode_envelope(data), data, sender=sender, network=network, life=life, now=now)
@@ -73,7 +83,7 @@ def numbers(store: Store, owner: bytes = A, cursor: int = 0, now: float = NOW) -
     return [int.from_bytes(decode_envelope(item.envelope).id) for item in store.fetch(owner, cursor, 1000, now)]
 
 
-def test_what_is_posted_is_fetched_in_order_by_its_owner_only_and_reading_takes_nothing_away(state):
+def test_what_is_posted_is_fetched_in_order_by_its_owner_only_and_reading_takes_nothing_away(state: str) -> None:
     store = Store(state, Limits())
     for number in range(5):
         assert post(store, envelope(number))
@@ -85,7 +95,7 @@ def test_what_is_posted_is_fetched_in_order_by_its_owner_only_and_reading_takes_
     store.close()
 
 
-def test_discard_removes_from_the_owners_mailbox_only(state):
+def test_discard_removes_from_the_owners_mailbox_only(state: str) -> None:
     store = Store(state, Limits())
     post(store, envelope(1))
     post(store, envelope(1, BOB))
@@ -97,7 +107,7 @@ def test_discard_removes_from_the_owners_mailbox_only(state):
     store.close()
 
 
-def test_the_same_envelope_twice_is_one_but_another_sender_cannot_keep_it_out(state):
+def test_the_same_envelope_twice_is_one_but_another_sender_cannot_keep_it_out(state: str) -> None:
     store = Store(state, Limits())
     assert post(store, envelope(1, body=b"junk under a stolen id"), sender=b"M" * 32)
     assert post(store, envelope(1, body=b"real"))
@@ -107,7 +117,7 @@ def test_the_same_envelope_twice_is_one_but_another_sender_cannot_keep_it_out(st
     store.close()
 
 
-def test_life_is_counted_by_the_hubs_clock_and_never_longer_than_the_limit(state):
+def test_life_is_counted_by_the_hubs_clock_and_never_longer_than_the_limit(state: str) -> None:
     store = Store(state, Limits(max_life=3600))
     post(store, envelope(1), life=10)
     post(store, envelope(2), life=10**9)
@@ -120,7 +130,7 @@ def test_life_is_counted_by_the_hubs_clock_and_never_longer_than_the_limit(state
     store.close()
 
 
-def test_a_store_survives_its_process_and_cursors_are_never_used_again(state):
+def test_a_store_survives_its_process_and_cursors_are_never_used_again(state: str) -> None:
     store = Store(state, Limits())
     post(store, envelope(1))
     post(store, envelope(2))
@@ -146,7 +156,9 @@ def test_a_store_survives_its_process_and_cursors_are_never_used_again(state):
         ({"total_bytes": 3 * len(envelope(0).encode())}, Reason.HUB_FULL),
     ],
 )
-def test_every_limit_refuses_the_fourth_and_frees_its_place_by_discard_and_by_expiry(state, limits, reason):
+def test_every_limit_refuses_the_fourth_and_frees_its_place_by_discard_and_by_expiry(
+    state: str, limits: dict[str, Any], reason: Reason
+) -> None:
     store = Store(state, Limits(**limits))
     for number in range(3):
         post(store, envelope(number), life=100)
@@ -163,7 +175,7 @@ def test_every_limit_refuses_the_fourth_and_frees_its_place_by_discard_and_by_ex
     store.close()
 
 
-def test_a_flood_from_many_keys_of_one_network_pushes_out_only_itself(state):
+def test_a_flood_from_many_keys_of_one_network_pushes_out_only_itself(state: str) -> None:
     store = Store(state, Limits(recipient_envelopes=10))
     post(store, envelope(1000), sender=b"friend" + bytes(26), network=b"home")
     for number in range(9):
@@ -177,7 +189,9 @@ def test_a_flood_from_many_keys_of_one_network_pushes_out_only_itself(state):
     store.close()
 
 
-def test_a_file_that_is_no_database_and_a_folder_that_cannot_be_written_are_configuration_errors(tmp_path):
+def test_a_file_that_is_no_database_and_a_folder_that_cannot_be_written_are_configuration_errors(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "text").write_text("This is no database. " * 100)
     with pytest.raises(ConfigurationError, match="not a database"):
         Store(str(tmp_path / "text"), Limits())
@@ -186,19 +200,21 @@ def test_a_file_that_is_no_database_and_a_folder_that_cannot_be_written_are_conf
 
 
 @pytest.mark.parametrize("url", ["nonsense://x", "postgresql://", "://", "sqlite:////proc/no/such/file"])
-def test_a_url_of_no_database_is_a_configuration_error(url):
+def test_a_url_of_no_database_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigurationError):
         Store(url, Limits())
 
 
-def test_only_this_user_can_read_who_writes_to_whom(tmp_path):
+def test_only_this_user_can_read_who_writes_to_whom(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "new" / "hub.sqlite"), Limits())
     post(store, envelope(1))
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()} == {0o600}
     store.close()
 
 
-def test_a_store_of_a_newer_program_is_refused_and_an_older_one_upgraded(tmp_path, monkeypatch):
+def test_a_store_of_a_newer_program_is_refused_and_an_older_one_upgraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = str(tmp_path / "hub.sqlite")
     Store(path, Limits()).close()
     ran = []
@@ -212,7 +228,7 @@ def test_a_store_of_a_newer_program_is_refused_and_an_older_one_upgraded(tmp_pat
         Store(path, Limits())
 
 
-def test_a_database_that_fails_while_running_is_a_store_error_and_comes_back(tmp_path):
+def test_a_database_that_fails_while_running_is_a_store_error_and_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "hub.sqlite"
     store = Store(str(path), Limits())
     other = sqlite3.connect(path)
@@ -226,7 +242,7 @@ def test_a_database_that_fails_while_running_is_a_store_error_and_comes_back(tmp
     store.close()
 
 
-def test_the_network_of_a_sender_is_not_in_the_file(tmp_path):
+def test_the_network_of_a_sender_is_not_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "hub.sqlite"
     store = Store(str(path), Limits())
     post(store, envelope(1), network=b"\xc0\x00\x02\x07-marker")
@@ -234,6 +250,6 @@ def test_the_network_of_a_sender_is_not_in_the_file(tmp_path):
     assert b"-marker" not in path.read_bytes()
 
 
-def test_a_password_is_not_shown_in_a_stores_name():
+def test_a_password_is_not_shown_in_a_stores_name() -> None:
     assert state_name("postgresql://hub:secret@host/db") == "postgresql://hub:***@host/db"
     assert state_name("some/file") == "some/file"

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"\x16\x03\x01"])
-async def test_a_request_that_is_never_finished_is_not_waited_for(tmp_path, said):
+async def test_a_request_that_is_never_finished_is_not_waited_for(tmp_path: Path, said: bytes) -> None:
     limits = Limits(login_rate=UNHURRIED, login_time=0.2)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
@@ -37,7 +38,7 @@ async def test_a_request_that_is_never_finished_is_not_waited_for(tmp_path, said
         writer.close()
 
 
-async def test_nor_is_the_second_one_of_a_connection(tmp_path):
+async def test_nor_is_the_second_one_of_a_connection(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, login_time=0.2)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
@@ -48,7 +49,7 @@ async def test_nor_is_the_second_one_of_a_connection(tmp_path):
         writer.close()
 
 
-async def test_headers_without_end_are_refused(tmp_path):
+async def test_headers_without_end_are_refused(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "hub.sqlite") as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
         writer.write(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (n, bytes(100)) for n in range(1000)))
@@ -56,7 +57,7 @@ async def test_headers_without_end_are_refused(tmp_path):
         writer.close()
 
 
-async def test_pings_whose_pongs_are_not_read_end_the_connection_and_do_not_pile_up(tmp_path):
+async def test_pings_whose_pongs_are_not_read_end_the_connection_and_do_not_pile_up(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "hub.sqlite", limits=Limits(login_rate=UNHURRIED, login_time=50)) as url:
         raw = socket.create_connection(("127.0.0.1", port_of(url)))
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -74,7 +75,7 @@ async def test_pings_whose_pongs_are_not_read_end_the_connection_and_do_not_pile
         assert most < 8 * WRITE_BUFFER
 
 
-async def test_what_waits_for_a_slow_reader_in_memory_is_bounded(tmp_path):
+async def test_what_waits_for_a_slow_reader_in_memory_is_bounded(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, sender_rate=UNHURRIED, recipient_bytes=2**20, pair_envelopes=64)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, deaf_client(url, ALICE):
         async with client(url) as bob:
@@ -83,7 +84,7 @@ async def test_what_waits_for_a_slow_reader_in_memory_is_bounded(tmp_path):
                 assert await bob.post(number, envelope(number, body=bytes(8000))) == Posted(number)
 
         def most_held() -> int:
-            return max(each.transport.get_write_buffer_size() for each in url.server.server_state.connections)
+            return max(int(each.transport.get_write_buffer_size()) for each in url.server.server_state.connections)
 
         while most_held() <= WRITE_BUFFER:
             await asyncio.sleep(0.01)
@@ -91,7 +92,7 @@ async def test_what_waits_for_a_slow_reader_in_memory_is_bounded(tmp_path):
         assert most_held() < 2 * WRITE_BUFFER
 
 
-async def test_connections_of_all_networks_together_and_of_one_are_limited(tmp_path):
+async def test_connections_of_all_networks_together_and_of_one_are_limited(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, connections=4, network_connections=2)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, contextlib.AsyncExitStack() as stack:
 
@@ -107,7 +108,7 @@ async def test_connections_of_all_networks_together_and_of_one_are_limited(tmp_p
         assert not any(reader.at_eof() for reader in first + others)
 
 
-async def test_connections_are_counted_out_when_they_end_whatever_became_of_them(tmp_path):
+async def test_connections_are_counted_out_when_they_end_whatever_became_of_them(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "hub.sqlite") as url:
         config = url.server.config
         for said in (b"", UPGRADE, b"junk\r\n\r\n", UPGRADE.replace(b"Version: 13", b"Version: 7")):
@@ -121,7 +122,7 @@ async def test_connections_are_counted_out_when_they_end_whatever_became_of_them
         assert not config.networks
 
 
-async def test_a_proxy_that_was_named_counts_as_many_networks(tmp_path):
+async def test_a_proxy_that_was_named_counts_as_many_networks(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, network_connections=1)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits, proxies=["127.0.0.2"]) as url:
         writers = []

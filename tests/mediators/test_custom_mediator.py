@@ -23,7 +23,7 @@ async def take(link, count):
     stream = link.receive()
     return [int.from_bytes((await anext(stream)).id) for _ in range(count)], stream
 
-async def main(url):
+async def main(url: str):
     assert "sqlite" in installed()
     alice, again, bob = (make_mediator(url, Mailbox(owner=raw * 32, sign=None)) for raw in (b"A", b"A", b"B"))
     for link in (alice, again, bob):
@@ -53,7 +53,7 @@ asyncio.run(main(sys.argv[1]))
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The example installed into a folder of its own; returns the environment that sees it."""
     folder = tmp_path_factory.mktemp("custom")
     shutil.copytree(EXAMPLE, folder / "source")
@@ -62,16 +62,18 @@ def installed(tmp_path_factory):
     return {**os.environ, "PYTHONPATH": str(folder / "site")}
 
 
-def run(environment, *command) -> subprocess.CompletedProcess:
+def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 
 
-def test_a_strangers_mediator_is_found_by_its_scheme_and_keeps_every_promise(installed, tmp_path):
+def test_a_strangers_mediator_is_found_by_its_scheme_and_keeps_every_promise(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
     ended = run(installed, sys.executable, "-W", "error", "-c", PROGRAM, f"sqlite://{tmp_path}/mail.db")
     assert (ended.stdout, ended.stderr) == ("fine\n", "")
 
 
-def test_its_error_is_one_sentence_and_a_hint(installed, tmp_path):
+def test_its_error_is_one_sentence_and_a_hint(installed: dict[str, str], tmp_path: Path) -> None:
     program = PROGRAM.replace("asyncio.run(", "from holepunch.errors import MediatorError\ntry: asyncio.run(").replace(
         "sys.argv[1]))", "sys.argv[1]))\nexcept MediatorError as error: print(error, error.hint, sep=' | ')"
     )
@@ -79,7 +81,7 @@ def test_its_error_is_one_sentence_and_a_hint(installed, tmp_path):
     assert ended.stdout.endswith("unable to open database file | Is its folder there, and writable?\n")
 
 
-def test_without_it_the_scheme_is_unknown():
+def test_without_it_the_scheme_is_unknown() -> None:
     program = (
         "from holepunch.mediator import make_mediator\nfrom holepunch.errors import ConfigurationError\n"
         "try: make_mediator('sqlite:///x', None)\nexcept ConfigurationError as error: print(error, error.hint)"
@@ -88,5 +90,5 @@ def test_without_it_the_scheme_is_unknown():
     assert ended.stdout.startswith("no mediator serves 'sqlite' Installed here: file, http, https, paste.")
 
 
-def test_it_is_as_short_as_it_says():
+def test_it_is_as_short_as_it_says() -> None:
     assert len((EXAMPLE / "sqlite_mediator.py").read_text().splitlines()) < 60

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +45,7 @@ def envelope(number: int, recipient: bytes = ALICE, *, life: int = 900, body: by
 
 
 @asynccontextmanager
-async def receiving(reader: FileMediator):
+async def receiving(reader: FileMediator) -> AsyncIterator[asyncio.Queue[Envelope]]:
     """Gives a queue of what the mediator yields."""
     queue: asyncio.Queue[Envelope] = asyncio.Queue()
 
@@ -60,7 +62,7 @@ async def receiving(reader: FileMediator):
         await task
 
 
-async def test_what_waits_and_what_comes_is_received_by_every_reader_of_the_mailbox(tmp_path):
+async def test_what_waits_and_what_comes_is_received_by_every_reader_of_the_mailbox(tmp_path: Path) -> None:
     sender = mediator(tmp_path, BOB)
     await sender.post(envelope(1))
     async with receiving(mediator(tmp_path)) as first, receiving(mediator(tmp_path)) as second:
@@ -69,7 +71,7 @@ async def test_what_waits_and_what_comes_is_received_by_every_reader_of_the_mail
             assert {(await queue.get()).id, (await queue.get()).id} == {bytes(15) + b"\1", bytes(15) + b"\2"}
 
 
-async def test_discard_deletes_the_file_and_may_be_said_twice(tmp_path):
+async def test_discard_deletes_the_file_and_may_be_said_twice(tmp_path: Path) -> None:
     reader = mediator(tmp_path)
     await reader.post(envelope(1))
     async with receiving(reader) as queue:
@@ -79,13 +81,16 @@ async def test_discard_deletes_the_file_and_may_be_said_twice(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_another_ones_files_are_never_opened(tmp_path, monkeypatch):
+async def test_another_ones_files_are_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await mediator(tmp_path).post(envelope(1, BOB))
     opened: list[str] = []
     real_open = open
-    monkeypatch.setattr(
-        file_module, "open", lambda path, *rest: (opened.append(str(path)), real_open(path, *rest))[1], raising=False
-    )
+
+    def noted_open(path: Path, *rest: Any) -> Any:
+        opened.append(str(path))
+        return real_open(path, *rest)
+
+    monkeypatch.setattr(file_module, "open", noted_open, raising=False)
     async with receiving(mediator(tmp_path)) as queue:
         await mediator(tmp_path).post(envelope(2))
         assert (await queue.get()).id == bytes(15) + b"\2"
@@ -93,8 +98,10 @@ async def test_another_ones_files_are_never_opened(tmp_path, monkeypatch):
     assert all(recipient_tag(ALICE) in path for path in opened)
 
 
-async def test_polling_alone_delivers_where_no_notification_comes(tmp_path, monkeypatch):
-    async def nothing(self) -> None:
+async def test_polling_alone_delivers_where_no_notification_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(self: FileMediator) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(FileMediator, "_watch", nothing)
@@ -103,7 +110,9 @@ async def test_polling_alone_delivers_where_no_notification_comes(tmp_path, monk
         assert (await queue.get()).body == b"sealed"
 
 
-async def test_a_notification_delivers_long_before_the_folder_would_be_read_again(tmp_path, monkeypatch):
+async def test_a_notification_delivers_long_before_the_folder_would_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(file_module, "_FIRST_INTERVAL", 1000.0)
     monkeypatch.setattr(file_module, "_LAST_INTERVAL", 1000.0)
     async with receiving(mediator(tmp_path)) as queue:
@@ -114,7 +123,7 @@ async def test_a_notification_delivers_long_before_the_folder_would_be_read_agai
             await asyncio.sleep(0.1)
 
 
-async def test_a_second_post_of_the_same_envelope_changes_nothing(tmp_path):
+async def test_a_second_post_of_the_same_envelope_changes_nothing(tmp_path: Path) -> None:
     sender, message = mediator(tmp_path, BOB), envelope(1)
     await sender.post(message)
     before = (tmp_path / file_name(message)).stat()
@@ -124,18 +133,18 @@ async def test_a_second_post_of_the_same_envelope_changes_nothing(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-async def test_a_disk_without_hard_links_is_served_by_renaming(tmp_path, monkeypatch):
-    def no_links(source, target) -> None:
+async def test_a_disk_without_hard_links_is_served_by_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(source: object, target: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr(file_module.os, "link", no_links)
+    monkeypatch.setattr(os, "link", no_links)
     message = envelope(1)
     await mediator(tmp_path).post(message)
     await mediator(tmp_path).post(message)
     assert [path.name for path in tmp_path.iterdir()] == [file_name(message)]
 
 
-async def test_junk_is_ignored_and_a_file_still_being_synced_is_read_when_whole(tmp_path):
+async def test_junk_is_ignored_and_a_file_still_being_synced_is_read_when_whole(tmp_path: Path) -> None:
     tag, late = recipient_tag(ALICE), envelope(7)
     expires = NOW + 900
     (tmp_path / "notes.txt").write_text("hello")
@@ -157,7 +166,7 @@ async def test_junk_is_ignored_and_a_file_still_being_synced_is_read_when_whole(
         assert queue.empty()
 
 
-async def test_what_expired_long_ago_is_collected_and_what_expired_lately_is_not(tmp_path):
+async def test_what_expired_long_ago_is_collected_and_what_expired_lately_is_not(tmp_path: Path) -> None:
     old, recent, foreign = envelope(1, life=-2000), envelope(2, life=-1000), envelope(3, BOB, life=-2000)
     for message in (old, recent, foreign):
         await mediator(tmp_path).post(message)
@@ -172,7 +181,7 @@ async def test_what_expired_long_ago_is_collected_and_what_expired_lately_is_not
     assert {path.name for path in tmp_path.iterdir()} == {file_name(recent), fresh.name, "keep.txt"}
 
 
-async def test_a_missing_folder_is_a_configuration_error_with_the_command_that_makes_it(tmp_path):
+async def test_a_missing_folder_is_a_configuration_error_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist") as caught:
         await mediator(tmp_path / "absent").open()
     assert "mkdir -p" in caught.value.hint
@@ -185,14 +194,16 @@ async def test_a_missing_folder_is_a_configuration_error_with_the_command_that_m
     ("code", "hint"),
     [(errno.ENOSPC, "space"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only"), (errno.EACCES, "permission")],
 )
-async def test_a_full_or_read_only_folder_fails_at_once_with_a_hint(tmp_path, monkeypatch, code, hint):
+async def test_a_full_or_read_only_folder_fails_at_once_with_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str
+) -> None:
     real_write = os.write
 
     def refuse(descriptor: int, data: bytes) -> int:
         real_write(descriptor, data[:10])
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(file_module.os, "write", refuse)
+    monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(MediatorError, match="did not take the offer") as caught:
         await mediator(tmp_path).post(envelope(1))
     assert hint in caught.value.hint
@@ -224,8 +235,9 @@ asyncio.run(main(Path(sys.argv[1])))
 
 
 @pytest.mark.lab
-def test_a_really_full_disk_and_a_really_read_only_one(tmp_path):
-    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", FULL_AND_READ_ONLY, tmp_path]
+def test_a_really_full_disk_and_a_really_read_only_one(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", FULL_AND_READ_ONLY, str(tmp_path)]
+    command = ["unshare", "--user", "--map-root-user", "--mount", *program]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert said == [
         "No space left on device | Free some space there. | problem",
@@ -233,22 +245,22 @@ def test_a_really_full_disk_and_a_really_read_only_one(tmp_path):
     ]
 
 
-async def test_a_fault_that_passes_is_retried(tmp_path, monkeypatch):
+async def test_a_fault_that_passes_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faults = [errno.ESTALE, errno.EIO]
     real_link = os.link
 
-    def flaky(source, target) -> None:
+    def flaky(source: str, target: str) -> None:
         if faults:
             raise OSError(faults.pop(), "passing")
         real_link(source, target)
 
-    monkeypatch.setattr(file_module.os, "link", flaky)
+    monkeypatch.setattr(os, "link", flaky)
     await mediator(tmp_path).post(envelope(1))
     assert [path.name for path in tmp_path.iterdir()] == [file_name(envelope(1))]
     assert not faults
 
 
-async def test_a_folder_that_goes_and_comes_back_is_read_again(tmp_path):
+async def test_a_folder_that_goes_and_comes_back_is_read_again(tmp_path: Path) -> None:
     folder = tmp_path / "share"
     folder.mkdir()
     async with receiving(mediator(folder)) as queue:
@@ -264,12 +276,12 @@ async def test_a_folder_that_goes_and_comes_back_is_read_again(tmp_path):
 @pytest.mark.parametrize(
     "url", ["file:relative", "file://elsewhere/folder", "file:///x?delay=soon", "file:///x?wait=1"]
 )
-def test_a_url_that_names_no_folder_of_ours_is_refused(url):
+def test_a_url_that_names_no_folder_of_ours_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):
         make_mediator(url, Mailbox(owner=ALICE, sign=unsigned))
 
 
-def test_percent_signs_and_the_delay_are_read_from_the_url(tmp_path):
+def test_percent_signs_and_the_delay_are_read_from_the_url(tmp_path: Path) -> None:
     folder = tmp_path / "a b%c#d"
     folder.mkdir()
     slow = mediator(folder, query="?delay=20")
@@ -278,7 +290,7 @@ def test_percent_signs_and_the_delay_are_read_from_the_url(tmp_path):
     assert mediator(folder).latency_hint == 0.5
 
 
-async def test_doctor_finds_a_good_folder_good_and_a_missing_one_bad(tmp_path):
+async def test_doctor_finds_a_good_folder_good_and_a_missing_one_bad(tmp_path: Path) -> None:
     await mediator(tmp_path).post(envelope(1))
     (good,) = await mediator(tmp_path).check()
     assert (good.level, "1 envelopes wait" in good.text) == ("ok", True)
@@ -291,7 +303,7 @@ import asyncio, sys, time
 from holepunch.mediator import Mailbox, make_mediator
 from holepunch.proto.envelope import Envelope, Kind
 
-async def main(url, first):
+async def main(url: str, first):
     sender = make_mediator(url, Mailbox(owner=b"B" * 32, sign=None))
     for number in range(first, first + 50):
         await sender.post(Envelope(kind=Kind.INVITE, session=bytes(16), id=number.to_bytes(16), recipient=b"A" * 32,
@@ -301,7 +313,7 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
 
 
-async def test_two_processes_write_at_once_and_every_envelope_arrives_whole(tmp_path):
+async def test_two_processes_write_at_once_and_every_envelope_arrives_whole(tmp_path: Path) -> None:
     async with receiving(mediator(tmp_path)) as queue:
         writers = [
             await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, tmp_path.as_uri(), first)
@@ -313,6 +325,6 @@ async def test_two_processes_write_at_once_and_every_envelope_arrives_whole(tmp_
     assert all(item.body == int.from_bytes(item.id).to_bytes(2) * 1000 for item in got)
 
 
-def test_importing_the_mediator_does_not_load_the_watcher():
+def test_importing_the_mediator_does_not_load_the_watcher() -> None:
     code = "import sys, holepunch_mediators.file; sys.exit('watchfiles' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -21,17 +23,28 @@ from holepunch.hub.limits import Limits, Rate
 from holepunch.mediator import Mailbox, make_mediator
 from holepunch_mediators.hub_link import tls_context, unreachable
 from holepunch_mediators.hub_poll import HubPoll
-from tests.hub.harness import ALICE, BOB, MALLORY, UNHURRIED, envelope, hub_process, mailbox_of, port_of, running_hub
+from tests.hub.harness import (
+    ALICE,
+    BOB,
+    MALLORY,
+    UNHURRIED,
+    Url,
+    envelope,
+    hub_process,
+    mailbox_of,
+    port_of,
+    running_hub,
+)
 from tests.mediators.through_hub import mediator, numbered, opened, receiving
 
 
 @pytest.fixture
-async def hub(tmp_path):
+async def hub(tmp_path: Path) -> AsyncIterator[Url]:
     async with running_hub(tmp_path / "hub.sqlite") as url:
         yield url
 
 
-async def test_what_waits_and_what_comes_is_received_and_what_is_discarded_is_gone(hub):
+async def test_what_waits_and_what_comes_is_received_and_what_is_discarded_is_gone(hub: Url) -> None:
     async with opened(hub, BOB) as bob:
         await bob.post(envelope(1))
         async with receiving(hub) as (alice, queue):
@@ -46,13 +59,13 @@ async def test_what_waits_and_what_comes_is_received_and_what_is_discarded_is_go
             assert [numbered(await queue.get()) for _ in range(2)] == [1, 4]
 
 
-async def test_two_readers_of_one_mailbox_both_get_everything(hub):
+async def test_two_readers_of_one_mailbox_both_get_everything(hub: Url) -> None:
     async with receiving(hub) as (_, one), receiving(hub) as (_, two), opened(hub, BOB) as bob:
         await bob.post(envelope(1))
         assert [numbered(await queue.get()) for queue in (one, two)] == [1, 1]
 
 
-async def test_a_hub_that_restarts_is_found_again_and_nothing_is_lost_or_doubled(tmp_path):
+async def test_a_hub_that_restarts_is_found_again_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     state = tmp_path / "hub.sqlite"
     async with contextlib.AsyncExitStack() as stack:
         async with running_hub(state) as url:
@@ -68,7 +81,7 @@ async def test_a_hub_that_restarts_is_found_again_and_nothing_is_lost_or_doubled
             assert queue.empty()
 
 
-async def test_a_hub_that_begins_anew_is_read_from_its_beginning(tmp_path):
+async def test_a_hub_that_begins_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         async with running_hub(tmp_path / "old.sqlite") as url:
             _, queue = await stack.enter_async_context(receiving(url))
@@ -84,7 +97,7 @@ async def test_a_hub_that_begins_anew_is_read_from_its_beginning(tmp_path):
 # What a person is told ---------------------------------------------------------------------------
 
 
-async def test_a_hub_that_is_not_there_is_one_sentence_and_a_hint():
+async def test_a_hub_that_is_not_there_is_one_sentence_and_a_hint() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(MediatorError) as caught:
@@ -95,7 +108,7 @@ async def test_a_hub_that_is_not_there_is_one_sentence_and_a_hint():
     assert (finding.level, "connection refused" in finding.text, bool(finding.fix)) == ("problem", True, True)
 
 
-async def test_open_may_be_tried_again(tmp_path):
+async def test_open_may_be_tried_again(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     alice = mediator(f"http://127.0.0.1:{port}")
@@ -107,8 +120,8 @@ async def test_open_may_be_tried_again(tmp_path):
         await alice.close()
 
 
-async def test_a_web_server_that_is_no_hub_is_told_apart():
-    async def not_found(reader, writer) -> None:
+async def test_a_web_server_that_is_no_hub_is_told_apart() -> None:
+    async def not_found(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         writer.close()
@@ -119,7 +132,7 @@ async def test_a_web_server_that_is_no_hub_is_told_apart():
             await mediator(f"http://127.0.0.1:{port}").open()
 
 
-async def test_a_key_that_is_not_the_owners_ends_the_receiving_with_the_reason(hub):
+async def test_a_key_that_is_not_the_owners_ends_the_receiving_with_the_reason(hub: Url) -> None:
     forged = Mailbox(owner=ALICE.peer_id.raw, sign=MALLORY.sign)
     made = make_mediator(str(hub), forged)
     await made.open()
@@ -132,7 +145,7 @@ async def test_a_key_that_is_not_the_owners_ends_the_receiving_with_the_reason(h
     assert finding.level == "problem"
 
 
-async def test_a_full_mailbox_is_an_error_and_a_rate_limit_is_waited_for(tmp_path):
+async def test_a_full_mailbox_is_an_error_and_a_rate_limit_is_waited_for(tmp_path: Path) -> None:
     limits = Limits(login_rate=UNHURRIED, pair_envelopes=2, sender_rate=Rate(per_second=20, burst=1))
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, opened(url, BOB) as bob:
         await bob.post(envelope(1))
@@ -142,7 +155,7 @@ async def test_a_full_mailbox_is_an_error_and_a_rate_limit_is_waited_for(tmp_pat
         assert "--accept" in caught.value.hint
 
 
-async def test_an_offer_that_expires_while_the_hub_is_away_fails_then(tmp_path):
+async def test_an_offer_that_expires_while_the_hub_is_away_fails_then(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         async with running_hub(tmp_path / "hub.sqlite") as url:
             bob = await stack.enter_async_context(opened(url, BOB))
@@ -150,7 +163,7 @@ async def test_an_offer_that_expires_while_the_hub_is_away_fails_then(tmp_path):
             await bob.post(replace(envelope(1), expires=int(time.time()) + 2))
 
 
-async def test_closing_ends_the_receiving(hub):
+async def test_closing_ends_the_receiving(hub: Url) -> None:
     async with receiving(hub) as (alice, _):
         await alice.close()
         await alice.close()
@@ -162,13 +175,13 @@ async def test_closing_ends_the_receiving(hub):
     "url",
     ["http://", "https://user:secret@host", "http://host:port", "http://host/?x=1", "http://host/#f", "http://a..b"],
 )
-def test_a_url_that_is_not_a_hubs_is_refused_without_showing_a_password(url):
+def test_a_url_that_is_not_a_hubs_is_refused_without_showing_a_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         mediator(url)
     assert "secret" not in str(caught.value)
 
 
-def test_a_name_that_does_not_resolve_is_said_so():
+def test_a_name_that_does_not_resolve_is_said_so() -> None:
     error = unreachable(socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
     assert str(error) == "cannot be found: Name or service not known"
 
@@ -177,7 +190,7 @@ def test_a_name_that_does_not_resolve_is_said_so():
 
 
 @pytest.fixture
-def certificate(tmp_path):
+def certificate(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """A self-signed certificate for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")])
@@ -204,8 +217,8 @@ def certificate(tmp_path):
 
 
 async def test_a_certificate_is_always_verified_and_ssl_cert_file_says_whom_to_trust(
-    tmp_path, certificate, monkeypatch
-):
+    tmp_path: Path, certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cert, key = certificate
     async with running_hub(tmp_path / "hub.sqlite", tls_cert=cert, tls_key=key) as url:
         assert url.startswith("https://")
@@ -225,7 +238,9 @@ async def test_a_certificate_is_always_verified_and_ssl_cert_file_says_whom_to_t
             await mediator(url.replace("127.0.0.1", "localhost")).open()
 
 
-async def test_http_to_a_tls_port_and_https_to_a_plain_one_are_explained(hub, tmp_path, certificate):
+async def test_http_to_a_tls_port_and_https_to_a_plain_one_are_explained(
+    hub: Url, tmp_path: Path, certificate: tuple[str, str]
+) -> None:
     with pytest.raises(MediatorError, match="does not speak TLS"):
         await mediator(hub.replace("http:", "https:")).open()
     cert, key = certificate
@@ -242,7 +257,7 @@ from holepunch.mediator import Mailbox, make_mediator
 from holepunch.proto.envelope import Envelope, Kind
 from holepunch.proto.identity import Identity
 
-async def main(url, me, other):
+async def main(url: str, me, other):
     me, other = (Identity.from_seed(bytes([int(number)]) * 32) for number in (me, other))
     link = make_mediator(url, Mailbox(owner=me.peer_id.raw, sign=me.sign))
     await link.open()
@@ -261,7 +276,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_two_peers_and_a_hub_are_three_processes(tmp_path):
+async def test_two_peers_and_a_hub_are_three_processes(tmp_path: Path) -> None:
     async with hub_process("--listen", "127.0.0.1:0", "--no-stun", "--state", str(tmp_path / "s")) as (_, (url,)):
         peers = [
             await asyncio.create_subprocess_exec(sys.executable, "-c", PEER, url, *who, stdout=subprocess.PIPE)

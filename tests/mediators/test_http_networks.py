@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,17 +12,17 @@ from holepunch.errors import MediatorError
 from holepunch_mediators import hub_socket
 from holepunch_mediators.hub_poll import HubPoll
 from holepunch_mediators.hub_socket import HubSocket
-from tests.hub.harness import BOB, envelope, port_of, running_hub
+from tests.hub.harness import BOB, Url, envelope, port_of, running_hub
 from tests.mediators.through_hub import Network, mediator, numbered, opened, receiving
 
 
 @pytest.fixture
-async def hub(tmp_path):
+async def hub(tmp_path: Path) -> AsyncIterator[Url]:
     async with running_hub(tmp_path / "hub.sqlite") as url:
         yield url
 
 
-async def test_a_post_leaves_one_round_trip_after_the_connection_without_waiting_for_an_answer(hub):
+async def test_a_post_leaves_one_round_trip_after_the_connection_without_waiting_for_an_answer(hub: Url) -> None:
     network = Network(hub)
     async with network.url() as url, receiving(hub) as (_, queue):
         bob = mediator(url, BOB)
@@ -31,7 +34,7 @@ async def test_a_post_leaves_one_round_trip_after_the_connection_without_waiting
         await bob.close()
 
 
-async def test_a_connection_that_is_cut_heals_in_the_middle_of_posting(hub):
+async def test_a_connection_that_is_cut_heals_in_the_middle_of_posting(hub: Url) -> None:
     network = Network(hub)
     async with network.url() as url, receiving(url) as (_, queue), opened(url, BOB) as bob:
         for number in range(8):
@@ -78,7 +81,9 @@ def answers_403_to_an_upgrade(network: Network) -> None:
         answers_403_to_an_upgrade,
     ],
 )
-async def test_where_websocket_does_not_get_through_plain_requests_do_by_themselves(hub, monkeypatch, breaks):
+async def test_where_websocket_does_not_get_through_plain_requests_do_by_themselves(
+    hub: Url, monkeypatch: pytest.MonkeyPatch, breaks: Any
+) -> None:
     monkeypatch.setattr(hub_socket, "CHALLENGE_TIME", 0.5)
     network = Network(hub)
     breaks(network)
@@ -102,7 +107,7 @@ async def test_where_websocket_does_not_get_through_plain_requests_do_by_themsel
         assert numbered(await queue.get()) == 4
 
 
-async def test_plain_requests_heal_too(tmp_path):
+async def test_plain_requests_heal_too(tmp_path: Path) -> None:
     state = tmp_path / "hub.sqlite"
     async with contextlib.AsyncExitStack() as stack:
         async with running_hub(state) as hub:
@@ -118,7 +123,9 @@ async def test_plain_requests_heal_too(tmp_path):
             assert numbered(await queue.get()) == 2
 
 
-async def test_a_proxy_of_the_environment_is_used_and_a_wrong_one_is_named(hub, monkeypatch):
+async def test_a_proxy_of_the_environment_is_used_and_a_wrong_one_is_named(
+    hub: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used: list[str] = []
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

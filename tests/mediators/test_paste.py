@@ -9,6 +9,9 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,7 +41,7 @@ def envelope(number: int = 1, recipient: bytes = ALICE, *, size: int = 512, life
 
 
 @given(st.binary(max_size=600), st.integers(0, 2**64 - 1))
-def test_a_line_survives_what_chats_do_to_it(body, expires):
+def test_a_line_survives_what_chats_do_to_it(body: bytes, expires: int) -> None:
     sent = Envelope(kind=Kind.ACCEPT, session=b"s" * 16, id=b"i" * 16, recipient=ALICE, expires=expires, body=body)
     line = encode_line(sent)
     assert re.fullmatch(r"hp-offer:[A-Za-z0-9_-]+", line)
@@ -59,7 +62,7 @@ def test_a_line_survives_what_chats_do_to_it(body, expires):
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 512, MAX_BODY])
-def test_a_line_cut_anywhere_is_incomplete_and_one_that_goes_on_is_refused(size):
+def test_a_line_cut_anywhere_is_incomplete_and_one_that_goes_on_is_refused(size: int) -> None:
     line = encode_line(envelope(size=size))
     for length in {9, 10, 50, 113, len(line) - 2, len(line) - 1} & set(range(9, len(line))):
         with pytest.raises(IncompleteError, match="characters, expected"):
@@ -68,7 +71,7 @@ def test_a_line_cut_anywhere_is_incomplete_and_one_that_goes_on_is_refused(size)
         decode_line(line + "AA")
 
 
-def test_each_damaged_character_is_noticed():
+def test_each_damaged_character_is_noticed() -> None:
     line = encode_line(envelope(size=40))
     for place in range(9, len(line) - 1):
         changed = line[:place] + ("A" if line[place] != "A" else "B") + line[place + 1 :]
@@ -79,13 +82,13 @@ def test_each_damaged_character_is_noticed():
 @given(
     st.one_of(st.text(), st.text().map(lambda text: "hp-offer:" + text), st.binary().map(lambda b: b.decode("latin1")))
 )
-def test_no_paste_raises_anything_but_wire_error(text):
+def test_no_paste_raises_anything_but_wire_error(text: str) -> None:
     with contextlib.suppress(WireError):
         decode_line(text)
 
 
 @pytest.mark.parametrize("url", ["paste://host", "paste:something", "paste:?color"])
-def test_a_url_that_says_more_than_qr_is_refused(url):
+def test_a_url_that_says_more_than_qr_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):
         make_mediator(url, Mailbox(owner=ALICE, sign=lambda data: data))
 
@@ -98,7 +101,7 @@ from holepunch.errors import MediatorError
 from holepunch.mediator import Mailbox, make_mediator
 from holepunch.proto.envelope import decode_envelope
 
-async def main(url, outgoing):
+async def main(url: str, outgoing):
     link = make_mediator(url, Mailbox(owner=b"A" * 32, sign=None))
     await link.open()
     if outgoing:
@@ -118,7 +121,9 @@ asyncio.run(main(*sys.argv[1:3]))
 
 
 @contextlib.asynccontextmanager
-async def peer(url: str = "paste:", outgoing: Envelope | None = None, *more: str, stdin=subprocess.PIPE):
+async def peer(
+    url: str = "paste:", outgoing: Envelope | None = None, *more: str, stdin: Any = subprocess.PIPE
+) -> AsyncIterator[Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PEER, url, outgoing.encode().hex() if outgoing else "", *more,
         stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -131,14 +136,14 @@ async def peer(url: str = "paste:", outgoing: Envelope | None = None, *more: str
         await process.wait()
 
 
-async def said(process) -> tuple[str, str]:
+async def said(process: asyncio.subprocess.Process) -> tuple[str, str]:
     if process.stdin is not None:
         process.stdin.close()
     stdout, stderr = await process.communicate()
     return stdout.decode(), stderr.decode()
 
 
-async def test_an_offer_goes_out_as_one_line_of_stderr_and_one_comes_in_by_stdin(tmp_path):
+async def test_an_offer_goes_out_as_one_line_of_stderr_and_one_comes_in_by_stdin(tmp_path: Path) -> None:
     ours, theirs = envelope(1, BOB), envelope(2)
     async with peer("paste:", ours) as process:
         lines = [(await process.stderr.readline()).decode() for _ in range(4)]
@@ -149,7 +154,7 @@ async def test_an_offer_goes_out_as_one_line_of_stderr_and_one_comes_in_by_stdin
     assert stderr.endswith("Taken.\n")
 
 
-async def test_bad_pastes_are_refused_with_a_sentence_and_asked_again():
+async def test_bad_pastes_are_refused_with_a_sentence_and_asked_again() -> None:
     ours, theirs = envelope(1, BOB), envelope(2)
     line = encode_line(theirs)
     pastes = [
@@ -184,7 +189,7 @@ async def test_bad_pastes_are_refused_with_a_sentence_and_asked_again():
         assert expected in text
 
 
-async def test_a_line_that_the_chat_wrapped_is_put_together():
+async def test_a_line_that_the_chat_wrapped_is_put_together() -> None:
     line = encode_line(envelope(2))
     async with peer() as process:
         process.stdin.write("\n".join(line[at : at + 70] for at in range(0, len(line), 70)).encode() + b"\n")
@@ -193,14 +198,14 @@ async def test_a_line_that_the_chat_wrapped_is_put_together():
     assert "Refused" not in stderr
 
 
-async def test_what_follows_the_line_in_a_pipe_is_left_for_the_command():
+async def test_what_follows_the_line_in_a_pipe_is_left_for_the_command() -> None:
     async with peer("paste:", None, "rest") as process:
         process.stdin.write(encode_line(envelope(2)).encode() + b"\nfor the command")
         stdout, _ = await said(process)
     assert stdout.endswith("left: b'for the command'\n")
 
 
-async def test_the_end_of_the_input_is_an_error_and_a_file_can_be_the_input(tmp_path):
+async def test_the_end_of_the_input_is_an_error_and_a_file_can_be_the_input(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "line").write_text(encode_line(envelope(2)))
     for name, expected in (("empty", "ended: the input ended"), ("line", f"got {envelope(2).id.hex()}")):
@@ -209,7 +214,7 @@ async def test_the_end_of_the_input_is_an_error_and_a_file_can_be_the_input(tmp_
                 assert (await said(process))[0].startswith(expected)
 
 
-async def test_no_stdin_at_all_is_an_error():
+async def test_no_stdin_at_all_is_an_error() -> None:
     code = PEER.replace("import asyncio, os, sys", "import asyncio, os, sys; sys.stdin = None")
     ended = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", code, "paste:", ""], check=False, capture_output=True, text=True
@@ -217,7 +222,7 @@ async def test_no_stdin_at_all_is_an_error():
     assert "there is no input to paste into" in ended.stderr
 
 
-async def test_a_qr_code_is_shown_by_option_and_on_request():
+async def test_a_qr_code_is_shown_by_option_and_on_request() -> None:
     ours = envelope(1, BOB)
     async with peer("paste:?qr", ours) as process:
         process.stdin.write(b"qr\n" + encode_line(envelope(2)).encode() + b"\n")
@@ -232,7 +237,7 @@ async def test_a_qr_code_is_shown_by_option_and_on_request():
 # Terminals ---------------------------------------------------------------------------------------
 
 
-async def test_a_terminal_takes_a_line_longer_than_its_own_limit_and_gets_its_mode_back():
+async def test_a_terminal_takes_a_line_longer_than_its_own_limit_and_gets_its_mode_back() -> None:
     theirs = envelope(2, size=4000)
     line = encode_line(theirs)
     assert len(line) > 4096  # what Linux takes in canonical mode
@@ -256,7 +261,7 @@ async def test_a_terminal_takes_a_line_longer_than_its_own_limit_and_gets_its_mo
     os.close(slave)
 
 
-async def test_ctrl_d_ends_the_input():
+async def test_ctrl_d_ends_the_input() -> None:
     master, slave = pty.openpty()
     async with peer(stdin=slave) as process:
         assert b"Paste" in await process.stderr.readline()
@@ -266,7 +271,7 @@ async def test_ctrl_d_ends_the_input():
     os.close(slave)
 
 
-async def test_closing_ends_a_read_that_waits(monkeypatch):
+async def test_closing_ends_a_read_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)

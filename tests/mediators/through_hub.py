@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator, Callable
 
 from holepunch.mediator import make_mediator
 from holepunch.proto.envelope import Envelope
+from holepunch.proto.identity import Identity
 from holepunch_mediators.http import HttpMediator
 from tests.hub.harness import ALICE, mailbox_of, port_of
 
 
-def mediator(url: str, identity=ALICE) -> HttpMediator:
+def mediator(url: str, identity: Identity = ALICE) -> HttpMediator:
     made = make_mediator(str(url), mailbox_of(identity))
     assert isinstance(made, HttpMediator)
     return made
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str, identity=ALICE) -> AsyncIterator[HttpMediator]:
+async def opened(url: str, identity: Identity = ALICE) -> AsyncIterator[HttpMediator]:
     made = mediator(url, identity)
     await made.open()
     try:
@@ -27,7 +28,9 @@ async def opened(url: str, identity=ALICE) -> AsyncIterator[HttpMediator]:
 
 
 @contextlib.asynccontextmanager
-async def receiving(url: str, identity=ALICE) -> AsyncIterator[tuple[HttpMediator, asyncio.Queue[Envelope]]]:
+async def receiving(
+    url: str, identity: Identity = ALICE
+) -> AsyncIterator[tuple[HttpMediator, asyncio.Queue[Envelope]]]:
     queue: asyncio.Queue[Envelope] = asyncio.Queue()
 
     async def pump(reader: HttpMediator) -> None:

@@ -1,5 +1,7 @@
 """The frames between a client and the hub's mailbox."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,16 +43,16 @@ HUB_FRAMES = [
 
 
 @pytest.mark.parametrize("frame", CLIENT_FRAMES)
-def test_a_clients_frame_survives_the_wire(frame):
+def test_a_clients_frame_survives_the_wire(frame: Any) -> None:
     assert decode_client_frame(frame.encode()) == frame
 
 
 @pytest.mark.parametrize("frame", HUB_FRAMES)
-def test_a_hubs_frame_survives_the_wire(frame):
+def test_a_hubs_frame_survives_the_wire(frame: Any) -> None:
     assert decode_hub_frame(frame.encode()) == frame
 
 
-def test_the_bytes_of_the_frames_are_those_of_the_protocol():
+def test_the_bytes_of_the_frames_are_those_of_the_protocol() -> None:
     assert Post(5, 900, b"HP").encode().hex() == "0300000005000003844850"
     assert Subscribe(bytes(8), 9).encode().hex() == "02" + "00" * 8 + "0000000000000009"
     assert Refused(1, Reason.MAILBOX_FULL, 0.25, "no").encode().hex() == "840000000105000000fa00026e6f"
@@ -58,7 +60,7 @@ def test_the_bytes_of_the_frames_are_those_of_the_protocol():
 
 
 @pytest.mark.parametrize("frame", [frame for frame in CLIENT_FRAMES if not isinstance(frame, Post)])
-def test_a_clients_frame_cut_or_lengthened_is_a_wire_error(frame):
+def test_a_clients_frame_cut_or_lengthened_is_a_wire_error(frame: Any) -> None:
     data = frame.encode()
     for wrong in [*(data[:length] for length in range(len(data))), data + b"x"]:
         with pytest.raises(WireError):
@@ -66,14 +68,14 @@ def test_a_clients_frame_cut_or_lengthened_is_a_wire_error(frame):
 
 
 @pytest.mark.parametrize("frame", [frame for frame in HUB_FRAMES if not isinstance(frame, Delivery)])
-def test_a_hubs_frame_cut_or_lengthened_is_a_wire_error(frame):
+def test_a_hubs_frame_cut_or_lengthened_is_a_wire_error(frame: Any) -> None:
     data = frame.encode()
     for wrong in [*(data[:length] for length in range(len(data))), data + b"x"]:
         with pytest.raises(WireError):
             decode_hub_frame(wrong)
 
 
-def test_a_frame_that_is_too_long_a_post_numbered_0_and_an_unknown_reason_are_wire_errors():
+def test_a_frame_that_is_too_long_a_post_numbered_0_and_an_unknown_reason_are_wire_errors() -> None:
     with pytest.raises(WireError, match=f"no more than {MAX_FRAME}"):
         decode_client_frame(Post(1, 1, bytes(MAX_FRAME)).encode())
     with pytest.raises(WireError, match="number 0"):
@@ -83,7 +85,7 @@ def test_a_frame_that_is_too_long_a_post_numbered_0_and_an_unknown_reason_are_wi
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_from_the_network_raise_anything_but_wire_error(data):
+def test_no_bytes_from_the_network_raise_anything_but_wire_error(data: bytes) -> None:
     for decode in (decode_client_frame, decode_hub_frame, decode_deliveries):
         try:
             decode(data)
@@ -92,17 +94,17 @@ def test_no_bytes_from_the_network_raise_anything_but_wire_error(data):
 
 
 @given(st.lists(st.builds(Delivery, st.integers(0, 2**64 - 1), st.binary(max_size=300))))
-def test_a_list_of_deliveries_survives_the_wire(deliveries):
+def test_a_list_of_deliveries_survives_the_wire(deliveries: list[Delivery]) -> None:
     assert decode_deliveries(encode_deliveries(deliveries)) == deliveries
 
 
-def test_a_list_holds_nothing_but_deliveries():
+def test_a_list_holds_nothing_but_deliveries() -> None:
     welcome = Welcome().encode()
     with pytest.raises(WireError, match="found Welcome"):
         decode_deliveries(len(welcome).to_bytes(2) + welcome)
 
 
-def test_statements_differ_by_challenge_and_by_hub():
+def test_statements_differ_by_challenge_and_by_hub() -> None:
     statements = {
         login_statement(challenge, audience)
         for challenge in (b"a" * 48, b"b" * 48)
