@@ -64,7 +64,8 @@ class DataPath:
             forward(data, segment)
             return True
 
-        self._driver.set_filter(local, keep, keep_run if forward is not None else None)
+        whole_runs = forward is not None and self._agent.options.carry is Carry.RAW  # sealed ones are opened singly
+        self._driver.set_filter(local, keep, keep_run if whole_runs else None)
 
     def _key(self, *, ours: bool) -> bytes:
         if self._agent.keys is None:
