@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,7 +51,6 @@ def postgres() -> Iterator[str]:
         yield f"postgresql://hub@/postgres?host={folder}"
     finally:
         run("pg_ctl", "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
         shutil.rmtree(folder)
 
 

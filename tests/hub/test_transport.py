@@ -76,19 +76,18 @@ async def test_pings_whose_pongs_are_not_read_end_the_connection_and_do_not_pile
 
 
 async def test_what_waits_for_a_slow_reader_in_memory_is_bounded(tmp_path: Path) -> None:
-    limits = Limits(login_rate=UNHURRIED, sender_rate=UNHURRIED, recipient_bytes=2**20, pair_envelopes=64)
+    limits = Limits(login_rate=UNHURRIED, sender_rate=UNHURRIED, recipient_bytes=2**22, pair_envelopes=256)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, deaf_client(url, ALICE):
         async with client(url) as bob:
             await bob.login(BOB)
-            for number in range(1, 51):
+            for number in range(1, 251):  # more than kernels hold for a reader, even on loopback
                 assert await bob.post(number, envelope(number, body=bytes(8000))) == Posted(number)
 
         def most_held() -> int:
             return max(int(each.transport.get_write_buffer_size()) for each in url.server.server_state.connections)
 
-        while most_held() <= WRITE_BUFFER:
+        while most_held() < WRITE_BUFFER // 2:  # the kernel may take a little more after the sender has paused
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0)
         assert most_held() < 2 * WRITE_BUFFER
 
 
