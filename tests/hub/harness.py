@@ -14,12 +14,14 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 
 from holepunch.hub.limits import Limits, Rate
+from holepunch.hub.mailboxes import Mailboxes
 from holepunch.hub.web import WebOptions, WebService
 from holepunch.mediator import Mailbox
 from holepunch.proto.envelope import Envelope, Kind
 from holepunch.proto.identity import Identity
 from holepunch.proto.mailbox import (
     Challenge,
+    ClientFrame,
     HubFrame,
     Login,
     Post,
@@ -54,7 +56,7 @@ class Url(str):
     """A hub's URL, and the hub behind it."""
 
     __slots__ = ("mailboxes", "server")
-    mailboxes: Any
+    mailboxes: Mailboxes
     server: Any
 
 
@@ -103,7 +105,7 @@ class Client:
         statement = login_statement(challenge or self.challenge, host or self.host)
         return Login(identity.peer_id.raw, identity.sign(statement))
 
-    async def send(self, *frames: Any) -> None:
+    async def send(self, *frames: bytes | ClientFrame) -> None:
         for frame in frames:
             await self.connection.send(frame if isinstance(frame, bytes) else frame.encode())
 
@@ -149,7 +151,7 @@ async def deaf_client(url: Url, identity: Identity) -> AsyncIterator[Client]:
 @contextlib.asynccontextmanager
 async def hub_process(
     *arguments: str, environment: dict[str, str] | None = None
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, Any]]:
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
     """Runs `holepunch hub run --json` as a process; gives it and the URLs of its ready line."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "holepunch", "hub", "run", "--json", *arguments,

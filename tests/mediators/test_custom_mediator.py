@@ -23,7 +23,7 @@ async def take(link, count):
     stream = link.receive()
     return [int.from_bytes((await anext(stream)).id) for _ in range(count)], stream
 
-async def main(url: str):
+async def main(url):
     assert "sqlite" in installed()
     alice, again, bob = (make_mediator(url, Mailbox(owner=raw * 32, sign=None)) for raw in (b"A", b"A", b"B"))
     for link in (alice, again, bob):

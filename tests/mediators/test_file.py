@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, Literal
 
 import pytest
 
@@ -86,9 +86,9 @@ async def test_another_ones_files_are_never_opened(tmp_path: Path, monkeypatch: 
     opened: list[str] = []
     real_open = open
 
-    def noted_open(path: Path, *rest: Any) -> Any:
+    def noted_open(path: str, mode: Literal["rb"]) -> BinaryIO:
         opened.append(str(path))
-        return real_open(path, *rest)
+        return real_open(path, mode)
 
     monkeypatch.setattr(file_module, "open", noted_open, raising=False)
     async with receiving(mediator(tmp_path)) as queue:
@@ -303,7 +303,7 @@ import asyncio, sys, time
 from holepunch.mediator import Mailbox, make_mediator
 from holepunch.proto.envelope import Envelope, Kind
 
-async def main(url: str, first):
+async def main(url, first):
     sender = make_mediator(url, Mailbox(owner=b"B" * 32, sign=None))
     for number in range(first, first + 50):
         await sender.post(Envelope(kind=Kind.INVITE, session=bytes(16), id=number.to_bytes(16), recipient=b"A" * 32,

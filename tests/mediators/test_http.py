@@ -257,7 +257,7 @@ from holepunch.mediator import Mailbox, make_mediator
 from holepunch.proto.envelope import Envelope, Kind
 from holepunch.proto.identity import Identity
 
-async def main(url: str, me, other):
+async def main(url, me, other):
     me, other = (Identity.from_seed(bytes([int(number)]) * 32) for number in (me, other))
     link = make_mediator(url, Mailbox(owner=me.peer_id.raw, sign=me.sign))
     await link.open()

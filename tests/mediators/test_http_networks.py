@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -82,7 +81,7 @@ def answers_403_to_an_upgrade(network: Network) -> None:
     ],
 )
 async def test_where_websocket_does_not_get_through_plain_requests_do_by_themselves(
-    hub: Url, monkeypatch: pytest.MonkeyPatch, breaks: Any
+    hub: Url, monkeypatch: pytest.MonkeyPatch, breaks: Callable[[Network], None]
 ) -> None:
     monkeypatch.setattr(hub_socket, "CHALLENGE_TIME", 0.5)
     network = Network(hub)

@@ -11,7 +11,7 @@ import termios
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pytest
 from hypothesis import given
@@ -101,7 +101,7 @@ from holepunch.errors import MediatorError
 from holepunch.mediator import Mailbox, make_mediator
 from holepunch.proto.envelope import decode_envelope
 
-async def main(url: str, outgoing):
+async def main(url, outgoing):
     link = make_mediator(url, Mailbox(owner=b"A" * 32, sign=None))
     await link.open()
     if outgoing:
@@ -122,8 +122,8 @@ asyncio.run(main(*sys.argv[1:3]))
 
 @contextlib.asynccontextmanager
 async def peer(
-    url: str = "paste:", outgoing: Envelope | None = None, *more: str, stdin: Any = subprocess.PIPE
-) -> AsyncIterator[Any]:
+    url: str = "paste:", outgoing: Envelope | None = None, *more: str, stdin: int | IO[str] = subprocess.PIPE
+) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PEER, url, outgoing.encode().hex() if outgoing else "", *more,
         stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -136,6 +136,17 @@ async def peer(
         await process.wait()
 
 
+def paste(process: asyncio.subprocess.Process, data: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(data)
+
+
+async def shown(process: asyncio.subprocess.Process) -> bytes:
+    """Reads one line of what the peer shows."""
+    assert process.stderr is not None
+    return await process.stderr.readline()
+
+
 async def said(process: asyncio.subprocess.Process) -> tuple[str, str]:
     if process.stdin is not None:
         process.stdin.close()
@@ -146,9 +157,9 @@ async def said(process: asyncio.subprocess.Process) -> tuple[str, str]:
 async def test_an_offer_goes_out_as_one_line_of_stderr_and_one_comes_in_by_stdin(tmp_path: Path) -> None:
     ours, theirs = envelope(1, BOB), envelope(2)
     async with peer("paste:", ours) as process:
-        lines = [(await process.stderr.readline()).decode() for _ in range(4)]
+        lines = [(await shown(process)).decode() for _ in range(4)]
         assert decode_line(next(line for line in lines if line.startswith("hp-offer:"))) == ours
-        process.stdin.write(encode_line(theirs).encode() + b"\n")
+        paste(process, encode_line(theirs).encode() + b"\n")
         stdout, stderr = await said(process)
     assert stdout == f"got {theirs.id.hex()}\nleft: \n"
     assert stderr.endswith("Taken.\n")
@@ -169,7 +180,7 @@ async def test_bad_pastes_are_refused_with_a_sentence_and_asked_again() -> None:
         line,
     ]
     async with peer("paste:", ours) as process:
-        process.stdin.write("\n".join(pastes).encode() + b"\n")
+        paste(process, "\n".join(pastes).encode() + b"\n")
         stdout, stderr = await said(process)
     assert stdout.startswith(f"got {theirs.id.hex()}")
     refused = [text for text in stderr.splitlines() if text.startswith("Refused: ")]
@@ -192,7 +203,7 @@ async def test_bad_pastes_are_refused_with_a_sentence_and_asked_again() -> None:
 async def test_a_line_that_the_chat_wrapped_is_put_together() -> None:
     line = encode_line(envelope(2))
     async with peer() as process:
-        process.stdin.write("\n".join(line[at : at + 70] for at in range(0, len(line), 70)).encode() + b"\n")
+        paste(process, "\n".join(line[at : at + 70] for at in range(0, len(line), 70)).encode() + b"\n")
         stdout, stderr = await said(process)
     assert stdout.startswith(f"got {envelope(2).id.hex()}")
     assert "Refused" not in stderr
@@ -200,7 +211,7 @@ async def test_a_line_that_the_chat_wrapped_is_put_together() -> None:
 
 async def test_what_follows_the_line_in_a_pipe_is_left_for_the_command() -> None:
     async with peer("paste:", None, "rest") as process:
-        process.stdin.write(encode_line(envelope(2)).encode() + b"\nfor the command")
+        paste(process, encode_line(envelope(2)).encode() + b"\nfor the command")
         stdout, _ = await said(process)
     assert stdout.endswith("left: b'for the command'\n")
 
@@ -225,12 +236,12 @@ async def test_no_stdin_at_all_is_an_error() -> None:
 async def test_a_qr_code_is_shown_by_option_and_on_request() -> None:
     ours = envelope(1, BOB)
     async with peer("paste:?qr", ours) as process:
-        process.stdin.write(b"qr\n" + encode_line(envelope(2)).encode() + b"\n")
+        paste(process, b"qr\n" + encode_line(envelope(2)).encode() + b"\n")
         _, stderr = await said(process)
     assert stderr.count(encode_line(ours)) == 1
     assert len([text for text in stderr.splitlines() if text.count("\u2580") + text.count("\u2584") > 10]) > 40
     async with peer("paste:?qr", envelope(1, BOB, size=4000)) as process:
-        process.stdin.write(b"\n")
+        paste(process, b"\n")
         assert "too many for a QR code" in (await said(process))[1]
 
 
@@ -244,7 +255,7 @@ async def test_a_terminal_takes_a_line_longer_than_its_own_limit_and_gets_its_mo
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
     async with peer(stdin=slave) as process:
-        assert b"Paste" in await process.stderr.readline()
+        assert b"Paste" in await shown(process)
         assert not termios.tcgetattr(slave)[3] & termios.ICANON
         data = b"wrong\x15hp-offex\x7fr" + line[8:].encode() + b"\r"
         while data:
@@ -264,7 +275,7 @@ async def test_a_terminal_takes_a_line_longer_than_its_own_limit_and_gets_its_mo
 async def test_ctrl_d_ends_the_input() -> None:
     master, slave = pty.openpty()
     async with peer(stdin=slave) as process:
-        assert b"Paste" in await process.stderr.readline()
+        assert b"Paste" in await shown(process)
         os.write(master, b"\x04")
         assert (await said(process))[0].startswith("ended: the input ended")
     os.close(master)

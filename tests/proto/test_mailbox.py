@@ -1,7 +1,5 @@
 """The frames between a client and the hub's mailbox."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +8,10 @@ from holepunch.errors import WireError
 from holepunch.proto.mailbox import (
     MAX_FRAME,
     Challenge,
+    ClientFrame,
     Delivery,
     Discard,
+    HubFrame,
     Login,
     Post,
     Posted,
@@ -26,14 +26,14 @@ from holepunch.proto.mailbox import (
     login_statement,
 )
 
-CLIENT_FRAMES = [
+CLIENT_FRAMES: list[ClientFrame] = [
     Login(b"o" * 32, b"s" * 64),
     Subscribe(b"e" * 8, 2**63),
     Post(1, 900, b"envelope"),
     Post(0xFFFFFFFF, 0, b""),
     Discard(b"i" * 16),
 ]
-HUB_FRAMES = [
+HUB_FRAMES: list[HubFrame] = [
     Challenge(b"c" * 48, b"e" * 8),
     Welcome(),
     Posted(7),
@@ -43,12 +43,12 @@ HUB_FRAMES = [
 
 
 @pytest.mark.parametrize("frame", CLIENT_FRAMES)
-def test_a_clients_frame_survives_the_wire(frame: Any) -> None:
+def test_a_clients_frame_survives_the_wire(frame: ClientFrame) -> None:
     assert decode_client_frame(frame.encode()) == frame
 
 
 @pytest.mark.parametrize("frame", HUB_FRAMES)
-def test_a_hubs_frame_survives_the_wire(frame: Any) -> None:
+def test_a_hubs_frame_survives_the_wire(frame: HubFrame) -> None:
     assert decode_hub_frame(frame.encode()) == frame
 
 
@@ -60,7 +60,7 @@ def test_the_bytes_of_the_frames_are_those_of_the_protocol() -> None:
 
 
 @pytest.mark.parametrize("frame", [frame for frame in CLIENT_FRAMES if not isinstance(frame, Post)])
-def test_a_clients_frame_cut_or_lengthened_is_a_wire_error(frame: Any) -> None:
+def test_a_clients_frame_cut_or_lengthened_is_a_wire_error(frame: ClientFrame) -> None:
     data = frame.encode()
     for wrong in [*(data[:length] for length in range(len(data))), data + b"x"]:
         with pytest.raises(WireError):
@@ -68,7 +68,7 @@ def test_a_clients_frame_cut_or_lengthened_is_a_wire_error(frame: Any) -> None:
 
 
 @pytest.mark.parametrize("frame", [frame for frame in HUB_FRAMES if not isinstance(frame, Delivery)])
-def test_a_hubs_frame_cut_or_lengthened_is_a_wire_error(frame: Any) -> None:
+def test_a_hubs_frame_cut_or_lengthened_is_a_wire_error(frame: HubFrame) -> None:
     data = frame.encode()
     for wrong in [*(data[:length] for length in range(len(data))), data + b"x"]:
         with pytest.raises(WireError):
