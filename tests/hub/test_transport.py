@@ -76,11 +76,12 @@ async def test_pings_whose_pongs_are_not_read_end_the_connection_and_do_not_pile
 
 
 async def test_what_waits_for_a_slow_reader_in_memory_is_bounded(tmp_path: Path) -> None:
-    limits = Limits(login_rate=UNHURRIED, sender_rate=UNHURRIED, recipient_bytes=2**22, pair_envelopes=256)
+    many = {"pair_envelopes": 128, "recipient_envelopes": 128, "recipient_bytes": 2**22}
+    limits = Limits(login_rate=UNHURRIED, sender_rate=UNHURRIED, network_rate=UNHURRIED, **many)
     async with running_hub(tmp_path / "hub.sqlite", limits=limits) as url, deaf_client(url, ALICE):
         async with client(url) as bob:
             await bob.login(BOB)
-            for number in range(1, 251):  # more than kernels hold for a reader, even on loopback
+            for number in range(1, 121):  # more than kernels hold for a reader, even on loopback
                 assert await bob.post(number, envelope(number, body=bytes(8000))) == Posted(number)
 
         def most_held() -> int:
