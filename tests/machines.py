@@ -13,6 +13,9 @@ from holepunch.proto.events import Event
 from holepunch.puncher import Puncher
 from holepunch.session import Session
 
+# Whatever networks this computer has, the tests' packets stay on it.
+LOOPBACK = ("127.0.0.1", 0)
+
 
 @dataclass
 class Machine:
@@ -50,9 +53,14 @@ def make_homes(folder: Path, *names: str) -> dict[str, Home]:
 async def machine(home: Home, **options: Any) -> AsyncIterator[Machine]:
     """Runs a puncher on a home; `mediators` and other settings, and Puncher's own options, may be given."""
     settings: dict[str, Any] = {key: options.pop(key) for key in ("mediators", "timeout", "bind") if key in options}
-    wishes: dict[str, Any] = {"mediators": (f"file://{home.path.parent}/shared",), "stun": (), **settings}
+    wishes: dict[str, Any] = {
+        "mediators": (f"file://{home.path.parent}/shared",),
+        "stun": (),
+        "bind": LOOPBACK,
+        **settings,
+    }
     events: list[Event] = []
-    puncher = Puncher(home, Settings(**wishes), on_event=events.append, **options)
+    puncher = Puncher(home, Settings(**(plain | settings)), on_event=events.append, **options)
     async with puncher:
         yield Machine(home, puncher, events)
 
