@@ -22,6 +22,7 @@ from .hub_socket import open_socket
 
 log = get_logger("mediator.http")
 
+_KEEPER_TURN = 0.01  # seconds for the keeper to take a lost link away, before we look for the next one
 FIRST_DELAY, LAST_DELAY = 0.2, 20.0  # seconds between attempts to come back; doubled each time, with jitter
 
 
@@ -59,6 +60,7 @@ class HttpMediator(Mediator):
                 raise self._error(error) from error
             self._set_link(link)
             self._keeper = asyncio.create_task(self._keep(link))
+            self._keeper.add_done_callback(self._keeper_ended)
 
     async def post(self, envelope: Envelope) -> None:
         """Posts an envelope; returns when the hub has it."""
@@ -74,7 +76,7 @@ class HttpMediator(Mediator):
                 break
             except LinkError as error:
                 last = error
-                await asyncio.sleep(0)  # the keeper takes the link away first
+                await asyncio.sleep(_KEEPER_TURN)
             except HubRefusalError as error:
                 if not error.passes:
                     raise self._error(error) from error
@@ -104,7 +106,7 @@ class HttpMediator(Mediator):
                 await asyncio.sleep(error.wait or FIRST_DELAY)
             except LinkError as error:
                 log.debug("link lost", hub=self._address, reason=error)
-                await asyncio.sleep(0)  # the keeper takes the link away first
+                await asyncio.sleep(_KEEPER_TURN)
             except _ClosedError:
                 return
 
@@ -224,6 +226,13 @@ class HttpMediator(Mediator):
         self._fatal = self._error(error)
         self._link = None
         self._linked.set()
+
+    def _keeper_ended(self, task: asyncio.Task[None]) -> None:
+        """Sees to it that nobody waits for a link that nobody brings back."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fatal = MediatorError(f"the mediator {self._address} failed: {error}")
+            self._link = None
+            self._linked.set()
 
     def _error(self, error: LinkError | HubRefusalError) -> MediatorError:
         return MediatorError(f"the hub {self._address} {error}", hint=error.hint)

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from holepunch.errors import ConfigurationError, MediatorError
 from holepunch.hub.limits import Limits, Rate
 from holepunch.mediator import Mailbox, make_mediator
+from holepunch_mediators import http as http_module
 from holepunch_mediators.hub_link import tls_context, unreachable
 from holepunch_mediators.hub_poll import HubPoll
 from tests.hub.harness import (
@@ -283,3 +284,17 @@ async def test_two_peers_and_a_hub_are_three_processes(tmp_path: Path) -> None:
             for who in (("1", "2"), ("2", "1"))
         ]
         assert [(await peer.communicate())[0] for peer in peers] == [b"done\n", b"done\n"]
+
+
+async def test_a_fault_of_ours_while_reconnecting_ends_the_waiting(hub: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(hub) as alice:
+        await alice.post(envelope(1))
+
+        async def broken(*_: object) -> None:
+            raise ValueError("a fault of ours")
+
+        monkeypatch.setattr(http_module, "open_socket", broken)
+        assert alice._link
+        await alice._link.close()
+        with pytest.raises(MediatorError, match="a fault of ours"):
+            await alice.post(envelope(2))
