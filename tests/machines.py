@@ -53,12 +53,7 @@ def make_homes(folder: Path, *names: str) -> dict[str, Home]:
 async def machine(home: Home, **options: Any) -> AsyncIterator[Machine]:
     """Runs a puncher on a home; `mediators` and other settings, and Puncher's own options, may be given."""
     settings: dict[str, Any] = {key: options.pop(key) for key in ("mediators", "timeout", "bind") if key in options}
-    wishes: dict[str, Any] = {
-        "mediators": (f"file://{home.path.parent}/shared",),
-        "stun": (),
-        "bind": LOOPBACK,
-        **settings,
-    }
+    plain: dict[str, Any] = {"mediators": (f"file://{home.path.parent}/shared",), "stun": (), "bind": LOOPBACK}
     events: list[Event] = []
     puncher = Puncher(home, Settings(**(plain | settings)), on_event=events.append, **options)
     async with puncher:
