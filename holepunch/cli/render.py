@@ -94,10 +94,10 @@ class PlainRenderer:
             self.forget(event.session)
 
     def _is_known(self, event: events.Event) -> bool:
-        """Whether the person has been told, or will be: the failure of the only peer is the program's own."""
+        """Whether the person has been told, or will be: the end of the only peer is the program's own."""
         if isinstance(event, events.Failed):
             return self._single
-        return isinstance(event, events.SessionClosed) and event.session in self._failed
+        return isinstance(event, events.SessionClosed) and (self._single or event.session in self._failed)
 
     def forget(self, session: str) -> None:
         """Forgets a session that is over."""
