@@ -208,7 +208,8 @@ def _engine(state: str) -> Engine:
         ) from error
     except ImportError as error:
         raise ConfigurationError(
-            f"the database driver cannot be loaded: {error}", hint="pip install 'psycopg[binary]' brings PostgreSQL's."
+            f"the database driver cannot be loaded: {error}",
+            hint="pip install 'holepunch-p2p[hub,postgresql]' brings PostgreSQL's.",
         ) from error
 
 
