@@ -12,18 +12,19 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict
 
 from .config import CONNECT_TIMEOUT, Settings
-from .errors import AuthenticationError, HolepunchError, MediatorError, NetworkError
+from .errors import AuthenticationError, HolepunchError, MediatorError
 from .home import Home, Peer
 from .log import get_logger
 from .mediator import Mailbox
 from .net.driver import Driver
 from .net.interfaces import source_address
-from .net.resolve import resolve
+from .net.resolve import resolve_all
 from .net.udp import UdpSocket
 from .net.usable import usable_interfaces
 from .post import PostOffice
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 log = get_logger("puncher")
 
 STUN_PORT = 3478  # RFC 8489, section 18.6
-RESOLVE_TIMEOUT = 2.0  # seconds; a name that takes longer would delay everything for one server of several
 MAX_ATTEMPTS = 64  # that an acceptor makes at once; each has its own sockets
 MAX_ATTEMPTS_PER_PEER = 4
 
@@ -88,7 +88,9 @@ class Puncher:
         self._post_office = PostOffice(mailbox, self._deliver, on_event)
         self._servers: asyncio.Task[tuple[Address, ...]] | None = None
         self._sessions: dict[bytes, Session] = {}
-        self._arrivals: asyncio.Queue[Session] | None = None
+        self._arrivals: asyncio.Queue[Session] = asyncio.Queue()
+        self._accepts = False
+        self._unanswered: deque[tuple[Envelope, str]] = deque(maxlen=MAX_ATTEMPTS)
         self._standby: Standby | None = None
         self._attempts: dict[asyncio.Task[None], PeerId] = {}
         self._forgetting: set[asyncio.Task[None]] = set()
@@ -101,7 +103,7 @@ class Puncher:
         Raises:
             ConfigurationError: a mediator's URL is not usable.
         """
-        self._servers = asyncio.create_task(self._resolve_servers(), name="resolve STUN servers")
+        self._servers = asyncio.create_task(resolve_all(self.settings.stun, STUN_PORT), name="resolve STUN servers")
         for url in self.settings.mediators:
             self._post_office.add(url)
         return self
@@ -154,7 +156,7 @@ class Puncher:
     async def accept(self) -> AsyncIterator[Session]:
         """Yields a session for each peer of the book that connects, side by side, until the caller stops.
 
-        An attempt that fails is an event, and no reason to stop.
+        An attempt that fails is an event, and no reason to stop.  What arrives between two calls is not lost.
 
         Raises:
             MediatorError: every mediator has failed for good.
@@ -164,22 +166,27 @@ class Puncher:
                 self._post_office.add(url)
         if not self._post_office.count:
             raise MediatorError("no mediator is configured", hint="Name one with --mediator URL, or in config.toml.")
-        self._arrivals = asyncio.Queue()
+        self._accepts = True
         options = await self._options(tuple(self.settings.mediators))
         self._standby = Standby(lambda: self._gatherer(options), usable_interfaces)
         self._on_event(Waiting(mediators=self._post_office.count))
         failed = asyncio.create_task(self._post_office.failed.wait())
+        arrival: asyncio.Task[Session] | None = None
         try:
+            while self._unanswered:
+                await self._deliver(*self._unanswered.popleft())
             while True:
                 arrival = asyncio.create_task(self._arrivals.get())
                 await asyncio.wait([arrival, failed], return_when=asyncio.FIRST_COMPLETED)
                 if not arrival.done():
-                    arrival.cancel()
                     raise self._post_office.failure or MediatorError("every mediator has failed")
-                yield arrival.result()
+                session, arrival = arrival.result(), None
+                yield session
         finally:
             failed.cancel()
-            self._arrivals = None
+            if arrival is not None and not arrival.cancel():
+                self._arrivals.put_nowait(arrival.result())  # it came as the caller left: for the next call
+            self._accepts = False
             await self._standby.close()
             self._standby = None
 
@@ -262,17 +269,6 @@ class Puncher:
     def _urls(self, peer: Peer) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*peer.mediators, *self.settings.mediators)))
 
-    async def _resolve_servers(self) -> tuple[Address, ...]:
-        async def look_up(text: str) -> list[Address]:
-            try:
-                return await resolve(text, STUN_PORT, timeout=RESOLVE_TIMEOUT)
-            except NetworkError as error:
-                log.info("STUN server not found", server=text, reason=error)
-                return []
-
-        found = await asyncio.gather(*(look_up(text) for text in self.settings.stun))
-        return tuple(dict.fromkeys(address for addresses in found for address in addresses))
-
     # The mail.
 
     async def _post(self, agent: Agent, envelope: Envelope) -> None:
@@ -292,8 +288,8 @@ class Puncher:
             if used and envelope.kind is Kind.INVITE:
                 self.home.claim(envelope.id, envelope.expires, time.time())
             return used
-        if envelope.kind is not Kind.INVITE or (self._arrivals is None and not self._connecting):
-            return False  # it may be for another process of this machine
+        if envelope.kind is not Kind.INVITE:
+            return False  # it is for another process of this machine
         try:
             invitation = open_invite(envelope, self._identity, time.time())
             peer = self.home.peers.find_id(invitation.sender)
@@ -303,12 +299,14 @@ class Puncher:
                 with contextlib.suppress(asyncio.QueueFull):
                     self._connecting[invitation.sender.raw].put_nowait(invitation)
                 return False
-            return self._arrivals is not None and self._invited(peer, invitation, mediator)
+            if self._accepts:
+                return self._invited(peer, invitation, mediator)
+            self._unanswered.append((envelope, mediator))  # another process may answer it, or accept() later
         except HolepunchError as error:
             # A home that is damaged at the moment (the book half written by an editor, a full disk) is not the
             # mediator's fault, and no reason to stop reading: the next offer may find it mended.
             self._on_event(OfferRefused(mediator=mediator, reason=str(error)))
-            return False
+        return False
 
     def _invited(self, peer: Peer, invitation: Invitation, mediator: str) -> bool:
         """Begins to answer an INVITE, unless it was answered before or there is too much to do."""
@@ -331,8 +329,7 @@ class Puncher:
         except HolepunchError as error:
             log.info("attempt failed", peer=peer.name, reason=error)  # the agent has told it as an event
         else:
-            if self._arrivals is not None:
-                self._arrivals.put_nowait(session)
+            self._arrivals.put_nowait(session)
 
     async def _answer(self, peer: Peer, invitation: Invitation) -> Session:
         for url in peer.mediators:

@@ -366,3 +366,29 @@ async def test_settings_are_those_of_the_home_where_none_are_given(tmp_path: Pat
     settings = Puncher(homes["alice"]).settings
     assert isinstance(settings, Settings)
     assert settings.mediators == ("file:///tmp/somewhere",)
+
+
+# Between two calls of accept().
+
+
+async def test_an_invitation_that_comes_while_nobody_accepts_is_answered_later(tmp_path: Path) -> None:
+    homes = make_homes(tmp_path, "alice", "bob")
+    async with machine(homes["alice"]) as alice, machine(homes["bob"]) as bob:
+        connecting = asyncio.create_task(alice.puncher.connect("bob"))
+        await alice.wait_for("offer-sent")
+        async with asyncio.timeout(20):
+            while not bob.puncher._unanswered:
+                await asyncio.sleep(0.01)
+        other = await arrival(bob)
+        await exchange(await connecting, other)
+
+
+async def test_a_session_that_comes_up_after_the_caller_left_is_for_the_next_call(tmp_path: Path) -> None:
+    homes = make_homes(tmp_path, "alice", "bob", "carl")
+    async with AsyncExitStack() as stack:
+        alice, bob, carl = [await stack.enter_async_context(machine(homes[name])) for name in homes]
+        first = asyncio.create_task(arrival(bob))
+        sessions = await asyncio.gather(alice.puncher.connect("bob"), carl.puncher.connect("bob"))
+        arrived = [await first, await arrival(bob)]
+        assert {session.peer_name for session in arrived} == {"alice", "carl"}
+        assert {session.id for session in arrived} == {session.id for session in sessions}

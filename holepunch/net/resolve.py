@@ -9,11 +9,16 @@ import asyncio
 import ipaddress
 import socket
 import threading
+from collections.abc import Iterable
 
 from ..errors import NetworkError
+from ..log import get_logger
 from ..proto.address import parse_address
 from ..proto.machine import Address
 
+log = get_logger("resolve")
+
+QUICK = 2.0  # seconds; one name of several that takes longer would delay everything
 TIMEOUT = 3.0  # seconds: as long as gathering takes, so that a later answer would be of no use
 
 
@@ -38,6 +43,20 @@ async def resolve(text: str, default_port: int, *, timeout: float = TIMEOUT, fam
     if family not in (0, literal.version):
         raise NetworkError(f"{host} is not an IPv{family} address")
     return [(str(literal), port)]
+
+
+async def resolve_all(texts: Iterable[str], default_port: int, *, timeout: float = QUICK) -> tuple[Address, ...]:
+    """Looks several hosts up at once; returns what was found, in order, without those that were not."""
+
+    async def one(text: str) -> list[Address]:
+        try:
+            return await resolve(text, default_port, timeout=timeout)
+        except NetworkError as error:
+            log.info("host not found", host=text, reason=error)
+            return []
+
+    found = await asyncio.gather(*(one(text) for text in texts))
+    return tuple(dict.fromkeys(address for addresses in found for address in addresses))
 
 
 async def _look_up(host: str, port: int, timeout: float, family: int) -> list[Address]:
