@@ -209,6 +209,19 @@ def test_one_peer_s_failure_is_told_and_does_not_end_the_others(invoke: Invoke) 
     assert result.stdout.count("inner ") == 1
 
 
+def test_nor_does_a_fault_of_ours(invoke: Invoke) -> None:
+    class Broken(OneSession):
+        async def ready(self) -> None:
+            raise ZeroDivisionError("oops")
+
+    result = invoke(StandIn([Broken("one"), OneSession("two")]), "--accept")
+    assert result.exit_code == 0
+    assert (
+        "holepunch: one: an unexpected error, which is a fault of holepunch: ZeroDivisionError: oops" in result.stderr
+    )
+    assert result.stdout.count("inner ") == 1
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(TraversalError("no path", hint="Relay."), 3), (NetworkError("no network"), 6)]
 )

@@ -130,9 +130,8 @@ def show(error: BaseException, *, verbose: bool = False) -> int:
     elif isinstance(error, ExceptionGroup):
         return _show_group(error, verbose=verbose)
     else:
-        text = " ".join(str(error).split())
         _say(
-            f"an unexpected error, which is a fault of holepunch: {type(error).__name__}{f': {text}' if text else ''}",
+            unexpected(error),
             "Please report it with the output of `holepunch doctor` and of the same command with -v."
             if not verbose
             else "Please report it with the traceback below and the output of `holepunch doctor`.",
@@ -143,6 +142,12 @@ def show(error: BaseException, *, verbose: bool = False) -> int:
 
         traceback.print_exception(error)
     return status
+
+
+def unexpected(error: BaseException) -> str:
+    """Returns the sentence for an error that nobody foresaw."""
+    text = " ".join(str(error).split())
+    return f"an unexpected error, which is a fault of holepunch: {type(error).__name__}{f': {text}' if text else ''}"
 
 
 def _show_group(group: ExceptionGroup[Exception], *, verbose: bool) -> int:

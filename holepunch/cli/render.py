@@ -238,10 +238,11 @@ class _Handler(logging.Handler):
     def __init__(self, renderer: Renderer) -> None:
         super().__init__()
         self._renderer = renderer
+        self._text = logging.Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._renderer.say(f"{record.name.removeprefix('holepunch.')}: {record.getMessage()}")
+            self._renderer.say(f"{record.name.removeprefix('holepunch.')}: {self._text.format(record)}")
         except Exception:  # noqa: BLE001  # logging's own rule: a handler reports its failure and goes on
             self.handleError(record)
 

@@ -17,12 +17,16 @@ from .. import command
 from ..config import CONNECT_TIMEOUT, Settings
 from ..errors import ConfigurationError, HolepunchError, PeerTimeoutError
 from ..home import Home
+from ..log import get_logger
 from ..mediator import installed
 from ..proto.address import format_address
+from .lazy import unexpected
 from .render import Renderer, make_renderer, show_logs
 
 if TYPE_CHECKING:
     from ..session import Session
+
+log = get_logger("cli")
 
 
 class SessionMaker(Protocol):
@@ -162,6 +166,9 @@ class Run:
             await self._serve(session)
         except HolepunchError as error:
             self._renderer.say(f"{session.peer_name}: {error}{f'; {error.hint}' if error.hint else ''}")
+        except Exception as error:
+            log.info("session failed", exc_info=True)
+            self._renderer.say(f"{session.peer_name}: {unexpected(error)}")
 
     async def _serve(self, session: "Session") -> int:
         try:
