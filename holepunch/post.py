@@ -19,6 +19,7 @@ from .proto.events import Event, OfferFailed, OfferRefused, OfferSent
 log = get_logger("post")
 
 MAX_REMEMBERED = 4096  # envelopes; more than arrive in the 15 minutes that an offer lives
+REOPEN = 30.0  # seconds between tries to open a mediator that was not there
 POST_TIMEOUT = 30.0  # seconds for one mediator to take one envelope; a mailbox on the other side of the world does
 
 Deliver = Callable[[Envelope, str], Awaitable[bool]]
@@ -145,19 +146,36 @@ class PostOffice:
         return failure
 
     async def _read(self, line: _Line) -> None:
+        while not await self._opened(line):
+            await asyncio.sleep(REOPEN)
+            line.opening = asyncio.create_task(line.mediator.open(), name=f"open {line.name} again")
         try:
-            await asyncio.shield(line.opening)
             async for envelope in line.mediator.receive():
                 if envelope.recipient != self._mailbox.owner or self._was_seen(envelope):
                     continue
                 if await self._delivered(envelope, line):
                     await line.mediator.discard(envelope)
         except HolepunchError as error:
-            line.failure = error
-            log.info("mediator failed", mediator=line.name, reason=error)
-            self._on_event(OfferFailed(kind="", mediator=line.name, reason=str(error)))
-            if self.count == 0:
-                self.failed.set()
+            self._give_up(line, error)
+
+    async def _opened(self, line: _Line) -> bool:
+        """Waits until a mediator is open; while others work, one that could not be opened is tried again."""
+        try:
+            await asyncio.shield(line.opening)
+        except HolepunchError as error:
+            if line.failure is None:
+                self._give_up(line, error)
+            return False
+        line.failure = None
+        return True
+
+    def _give_up(self, line: _Line, error: HolepunchError) -> None:
+        """Does without a mediator; without the last one, `failed` is set."""
+        line.failure = error
+        log.info("mediator failed", mediator=line.name, reason=error)
+        self._on_event(OfferFailed(kind="", mediator=line.name, reason=str(error)))
+        if self.count == 0:
+            self.failed.set()
 
     async def _delivered(self, envelope: Envelope, line: _Line) -> bool:
         """Delivers one envelope; what cannot be acted on is a matter of that envelope, not of the mediator."""

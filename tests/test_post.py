@@ -270,6 +270,27 @@ async def test_a_mediator_that_cannot_be_opened_has_failed() -> None:
     await desk.office.close()
 
 
+async def test_a_mediator_that_was_not_there_is_tried_again_while_another_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(post, "REOPEN", 0)
+    desk = Desk("test://one", "test://late")
+    one, late = desk.channels
+    late.refusal = MediatorError("late is not there yet")
+    await settle()
+    assert desk.office.count == 1
+    assert [event.mediator for event in desk.events if isinstance(event, OfferFailed)] == ["test://late"]
+    late.refusal = None
+    await settle()
+    assert desk.office.count == 2
+    late.arrivals.put_nowait(INVITE)
+    await settle()
+    assert desk.delivered == [(INVITE, "test://late")]
+    assert not desk.office.failed.is_set()
+    assert not one.posted
+    await desk.office.close()
+
+
 async def test_closing_closes_every_mediator_even_one_that_never_opened() -> None:
     desk = Desk("one:", "shut:")
     await desk.office.close()
