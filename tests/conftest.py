@@ -1,7 +1,9 @@
 """What every test shares: nothing is skipped in CI, and hypothesis is reproducible there."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Generator
 
 import hypothesis
@@ -16,11 +18,25 @@ hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("ci" if IN_CI else "here")
 
 
+# A shell starts what it puts into the background with Ctrl-C ignored, and children would inherit that.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The settings of whoever runs the tests are not the tests'; nor is the home, which nobody may touch, or the internet.
 for variable in [name for name in os.environ if name.startswith("HOLEPUNCH_")]:
     del os.environ[variable]
 os.environ["HOLEPUNCH_HOME"] = "/nonexistent/home-of-no-test"
 os.environ["HOLEPUNCH_STUN"] = ""
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Undoes what a command line that a test ran did to the log."""
+    logger = logging.getLogger("holepunch")
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:], logger.propagate = handlers, True
+    logger.setLevel(level)
 
 
 def can_make_namespaces() -> bool:
