@@ -1,10 +1,11 @@
 """What every test shares: nothing is skipped in CI, and hypothesis is reproducible there."""
 
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
