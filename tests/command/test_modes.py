@@ -39,7 +39,6 @@ SHOW = """
 async def test_hand_over_closes_our_socket_and_gives_environment_and_arguments(
     session: StandInSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("HOLEPUNCH_STUN", raising=False)
     monkeypatch.setenv("HOLEPUNCH_HOME", "/elsewhere")
     monkeypatch.delenv("HOLEPUNCH_STUN")  # of tests/conftest.py
     monkeypatch.setenv("HOLEPUNCH_FD", "77")  # of a holepunch around us
