@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import re
 import sys
 from dataclasses import fields
@@ -14,6 +15,7 @@ from holepunch.cli import render
 from holepunch.cli.live import View
 from holepunch.cli.render import JsonRenderer, LiveRenderer, PlainRenderer, make_renderer
 from holepunch.cli.sentences import _SENTENCES, EVERYTHING, count, describe, duration
+from holepunch.log import get_logger
 from holepunch.proto import events
 from holepunch.proto.machine import Address
 
@@ -268,21 +270,14 @@ def test_endpoints_are_three_lines_on_stdout(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "inner 10.0.0.1:1\nouter 203.0.113.9:2\npeer 198.51.100.2:3\n"
 
 
-def test_the_log_is_shown_through_the_renderer(capsys: pytest.CaptureFixture[str]) -> None:
-    import logging
-
-    from holepunch.log import get_logger
-
+def test_the_log_is_shown_through_the_renderer_and_left_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("holepunch")
-    try:
-        for verbosity, expected in ((-1, 0), (0, 1), (1, 2), (2, 3)):
-            render.show_logs(JsonRenderer(io.StringIO()), verbosity)
+    before = list(logger.handlers), logger.level, logger.propagate
+    for verbosity, expected in ((-1, 0), (0, 1), (1, 2), (2, 3)):
+        with render.show_logs(JsonRenderer(io.StringIO()), verbosity):
             log = get_logger("sample")
             log.warning("trouble", remote="x")
             log.info("done")
             log.debug("detail")
-            assert len(capsys.readouterr().err.splitlines()) == expected
-    finally:
-        logger.handlers.clear()
-        logger.propagate = True
-        logger.setLevel(logging.NOTSET)
+        assert len(capsys.readouterr().err.splitlines()) == expected
+        assert (logger.handlers, logger.level, logger.propagate) == before

@@ -298,6 +298,21 @@ def test_a_signal_ends_the_wait_without_a_word(
     assert not stand_in.is_open
 
 
+def test_what_we_were_started_to_ignore_stays_ignored(invoke: Invoke) -> None:
+    def hang_up_and_interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stand_in = StandIn([], forever=True)
+    stand_in.on_waiting = hang_up_and_interrupt
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        result = invoke(stand_in, "--accept", "--once", "-q")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert result.exit_code == 128 + signal.SIGTERM
+
+
 def test_a_signal_goes_to_the_command_and_its_end_is_the_end(invoke: Invoke, tmp_path: Path) -> None:
     script = tmp_path / "patient.py"
     script.write_text(

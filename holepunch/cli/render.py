@@ -4,12 +4,13 @@ Results go to stdout and everything else to stderr, so these write to stderr - e
 the events are the result and go to stdout, unless a command of the user's owns stdout (--exec).
 """
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import click
@@ -247,9 +248,17 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-def show_logs(renderer: Renderer, verbosity: int) -> None:
+@contextlib.contextmanager
+def show_logs(renderer: Renderer, verbosity: int) -> Iterator[None]:
     """Sends the log of holepunch to a renderer: warnings, with -v what is done, with -vv everything."""
     logger = logging.getLogger("holepunch")
-    logger.handlers[:] = [_Handler(renderer)] if verbosity >= 0 else [logging.NullHandler()]
+    handler = _Handler(renderer) if verbosity >= 0 else logging.NullHandler()
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
     logger.setLevel({-1: logging.CRITICAL, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
     logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before

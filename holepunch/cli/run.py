@@ -183,12 +183,11 @@ class Run:
     # Signals.
 
     def _catch_signals(self) -> Callable[[], None]:
+        if sys.platform == "win32":
+            return lambda: None  # it has no add_signal_handler; Ctrl-C cancels the main task by asyncio.Runner
         loop = asyncio.get_running_loop()
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if sys.platform != "win32":
-            numbers.append(signal.SIGHUP)
-        else:
-            return lambda: None  # Windows has no add_signal_handler; Ctrl-C cancels the main task by asyncio.Runner
+        # What we were started to ignore stays ignored: SIGHUP under nohup, SIGINT in a shell's background.
+        numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
         for number in numbers:
             loop.add_signal_handler(number, self._receive_signal, number)
 
@@ -261,11 +260,11 @@ def run(flags: Mapping[str, Any], factory: PuncherFactory = make_puncher) -> int
         command=bool(argv),
         interactive=any(map(_is_interactive, urls)),
     )
-    show_logs(renderer, settings.verbosity)
-    try:
-        return asyncio.run(Run(job, home, settings, renderer, factory).run())
-    finally:
-        renderer.close()
+    with show_logs(renderer, settings.verbosity):
+        try:
+            return asyncio.run(Run(job, home, settings, renderer, factory).run())
+        finally:
+            renderer.close()
 
 
 def _mediators(home: Home, settings: Settings, job: Job) -> tuple[str, ...]:
