@@ -15,7 +15,7 @@ COMMANDS = {
     "pair": "Exchange identities with a peer by a short code.",
     "probe": "What is my NAT, and who can reach me?",
     "doctor": "What works from here, and what to fix.",
-    "hub": "Run a hub: mailboxes, STUN and relay.",
+    "hub": "Run a hub: mailboxes and STUN.",
     "lab": "A NAT laboratory on this machine (Linux, root).",
     "completion": "Print the completion script of a shell.",
 }

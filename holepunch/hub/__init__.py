@@ -1,1 +1,1 @@
-"""The hub: one server process with mailboxes, STUN and a relay."""
+"""The hub: one server process with mailboxes and STUN."""
