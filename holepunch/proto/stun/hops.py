@@ -9,8 +9,9 @@ one throw-away socket for each TTL and all of them at once:
     the last   plain     asks every server, to find one with a B (RFC 5780)
 
 Only a filter that the TTL-k packet opened lets B's answer in, so the smallest k that hears B is the
-number sought (method "reply").  Where the control hears B too, nothing filters.  A NAT with
-dependent mapping never lets B in: then the first router with a public address, told by ICMP time
+number sought (method "reply"); not 1, though, where a router says that this packet died there: then an
+earlier flow of the same port let the answer in.  Where the control hears B too, nothing filters.  A NAT
+with dependent mapping never lets B in: then the first router with a public address, told by ICMP time
 exceeded, is beyond the NATs (method "icmp").  Where that is not to be had either, 0: unknown.
 """
 
@@ -159,7 +160,7 @@ class HopsProbe:
         self._take_discoveries(now)
         if self._again_at is not None and now >= self._again_at:
             self._again_at = None
-            self._ask(range(min(self._answered, default=self._max_ttl + 1)))
+            self._ask(range(min(self._enough(), default=self._max_ttl + 1)))
         if now >= self._began + self._allowed or (self._finish_at is not None and now >= self._finish_at):
             self._finish(now)
 
@@ -261,7 +262,7 @@ class HopsProbe:
         self._answered.add(ttl)
         if ttl == 0:
             self._finish(now)
-        if not self._is_running or ttl != min(self._answered):
+        if not self._is_running or ttl != min(self._enough(), default=None):
             return
         # All TTLs that are enough answer together, so this is where they are sorted.
         self._rtt = self._rtt or now - self._asked
@@ -295,9 +296,17 @@ class HopsProbe:
 
     def _conclude(self) -> tuple[int, str]:
         """Returns (hops, method)."""
-        if self._answered and 0 not in self._answered:
-            return min(self._answered), "reply"
+        if 0 not in self._answered and (enough := self._enough()):
+            return min(enough), "reply"
         return (beyond, "icmp") if (beyond := self._beyond()) else (0, "")
+
+    def _enough(self) -> set[int]:
+        """Returns the TTLs whose packet opened the filter.
+
+        A packet that the first router drops leaves no flow in it, so an answer there found one that was open already.
+        Believing it would be bad: priming with a TTL of 1 opens nothing, and the peer's packet then comes too early.
+        """
+        return self._answered - ({1} if 1 in self._routers else set())
 
     def _beyond(self) -> int:
         """Returns the TTL of the first router outside: not private, and not a NAT that shows its outer address."""

@@ -12,9 +12,10 @@ from holepunch.proto.nat import Filtering, Mapping
 from holepunch.proto.stun.hops import DEADLINE, MAX_TTL, HopsMeasured, HopsProbe
 from holepunch.proto.stun.message import binding_request
 from holepunch.proto.stun.responder import Responder
-from tests.proto.stun.fakenet import FakeNat, World
+from tests.proto.stun.fakenet import CLIENT, FakeNat, World
 
 A, B = ("192.0.2.1", 3478), ("192.0.2.2", 3479)
+FIRST_PORT = 50008  # of the socket that tries a TTL of 1
 PLAIN = ("192.0.2.9", 3478)
 APD = Filtering.ADDRESS_AND_PORT_DEPENDENT
 
@@ -120,6 +121,14 @@ def test_a_firewall_without_translation_counts_too() -> None:
 def test_a_nat_that_is_spoilt_by_an_unsolicited_answer_is_measured_all_the_same() -> None:
     event, _ = measure({2: FakeNat(clash=True)})
     assert (event.hops, event.method) == (3, "reply")
+
+
+@pytest.mark.parametrize("mapping", [Mapping.ENDPOINT_INDEPENDENT, Mapping.NONE])
+def test_a_flow_that_an_earlier_socket_left_on_the_same_port_does_not_make_it_too_near(mapping: Mapping) -> None:
+    nat = FakeNat(mapping)
+    nat.outbound((CLIENT, FIRST_PORT), B, 0.0)
+    event, _ = measure({1: nat})
+    assert (event.hops, event.method) == (2, "reply")
 
 
 @pytest.mark.parametrize("loss", [0.02, 0.1])
