@@ -60,6 +60,20 @@ def test_a_host_that_answered_once_may_have_other_ports_without_taking_a_place()
     assert not claims.admit(VICTIM, 1.0)
 
 
+def test_a_host_is_proven_for_ten_minutes() -> None:
+    claims = Claims()
+    claims.prove(("5.5.5.5", 1000), 0.0)
+    assert sum(claims.admit(("5.5.5.5", port), MEMORY) for port in range(2000, 2100)) == 100
+    assert sum(claims.admit(("5.5.5.5", port), 2 * MEMORY + 1) for port in range(3000, 3100)) == ADDRESSES
+
+
+def test_to_prove_a_host_again_begins_its_ten_minutes_anew() -> None:
+    claims = Claims()
+    for moment in (0.0, MEMORY - 1):
+        claims.prove(("5.5.5.5", 1000), moment)
+    assert sum(claims.admit(("5.5.5.5", port), MEMORY + 5) for port in range(2000, 2100)) == 100
+
+
 def test_each_port_of_a_proven_host_is_asked_20_times_at_most() -> None:
     claims = Claims()
     claims.prove(("5.5.5.5", 1000), 0.0)

@@ -56,6 +56,24 @@ def test_an_answer_begins_the_interval_anew() -> None:
     assert again == pytest.approx(at + 0.1 + INTERVAL, abs=0.1)
 
 
+def test_unanswered_checks_before_an_answer_are_forgotten() -> None:
+    consent = started()
+    for _ in range(MAX_UNANSWERED - 1):
+        at = consent.get_timer()
+        assert at is not None
+        assert consent.handle_timer(at) is True
+    consent.heard(10.0, 10.0)
+    asked, _ = until_lost(consent)
+    assert len(asked) == MAX_UNANSWERED
+
+
+def test_a_loss_is_told_once() -> None:
+    consent = started()
+    until_lost(consent)
+    assert consent.get_timer() is None
+    assert consent.handle_timer(1e6) is None
+
+
 def test_what_was_heard_before_is_no_new_answer() -> None:
     consent = started()
     at = consent.get_timer()

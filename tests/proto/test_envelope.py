@@ -83,3 +83,9 @@ def test_another_format_version_or_kind_is_refused_by_name(at: int, value: int, 
 
 def test_the_body_is_no_part_of_the_header() -> None:
     assert PLAIN.header() == replace(PLAIN, body=b"another").header()
+
+
+def test_an_envelope_has_the_bytes_that_the_protocol_says() -> None:
+    expected = b"HP" + b"\x01" + b"\x01" + b"s" * 16 + b"i" * 16 + b"r" * 32 + (1_700_000_000).to_bytes(8) + b"\0\1b"
+    assert PLAIN.encode() == expected
+    assert {kind.name: kind.value for kind in Kind} == {"INVITE": 1, "ACCEPT": 2, "UPDATE": 3, "PAIR": 4}

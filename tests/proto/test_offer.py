@@ -140,3 +140,37 @@ def test_a_long_reason_is_cut_and_stays_text() -> None:
 def test_an_offer_without_a_word_on_it_has_the_plain_values() -> None:
     offer = decode_offer(field(1, b"\1") + field(2, bytes(32)) + field(3, bytes(8)))
     assert offer == Offer(type=OfferType.INVITE, sender=bytes(32), created=0)
+
+
+def test_an_offer_has_the_bytes_that_the_protocol_says() -> None:
+    offer = replace(
+        PLAIN,
+        type=OfferType.UPDATE,
+        header=b"h" * 16,
+        round=2,
+        candidates=(Candidate(CandidateKind.SERVER_REFLEXIVE, ("192.0.2.1", 0x1234)),),
+        report=NatReport(mapping=Mapping.ENDPOINT_INDEPENDENT, hops=3),
+        carry=Carry.SEALED,
+        keeps_socket=True,
+        started=True,
+        answer=True,
+        latency=1.5,
+        fingerprint=b"f" * 32,
+        reason="x",
+    )
+    fields = [
+        field(1, b"\x03"),
+        field(2, bytes(32)),
+        field(3, (1_700_000_000).to_bytes(8)),
+        field(4, b"h" * 16),
+        field(5, b"\x02"),
+        field(8, b"\x0f"),
+        field(9, b"\x00\x0f"),
+        field(10, b"f" * 32),
+        field(11, b"x"),
+        field(7, b"\x02\0\0" + bytes(7) + b"\x03" + bytes(5)),
+        field(6, b"\x02\x04\x12\x34\xc0\x00\x02\x01"),
+    ]
+    data = b"".join(fields)
+    assert encode_offer(offer) == data + field(0, bytes(256 - len(data) - 3))
+    assert {kind.name: kind.value for kind in OfferType} == {"INVITE": 1, "ACCEPT": 2, "UPDATE": 3, "BYE": 4}

@@ -1,8 +1,10 @@
 """Punch packets: random to strangers, accepted once, refused when one bit is another."""
 
+import hashlib
 from collections import Counter
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,3 +152,41 @@ def test_a_flood_of_forgeries_leaves_nothing_behind() -> None:
     assert len(opener._keys._tags) <= 5
     assert opener._window._seen == 0
     assert opener.open(true) is not None
+
+
+# The numbers of the protocol (docs/protocol.md): other versions of the program rely on them.
+
+
+def test_the_plaintext_has_the_bytes_that_the_protocol_says() -> None:
+    punch = Punch(flags=Flag.HEARD | Flag.SELECTED, round=3, echo=0x0102030405060708, observed=("192.0.2.1", 0x1234))
+    expected = "05010300" + "0102030405060708" + "04" + "1234" + "c0000201" + "00" * 12 + "00" * 33
+    assert encode_punch(punch).hex() == expected
+    assert encode_punch(Punch(flags=Flag(0))).hex() == "00010000" + "ff" * 8 + "00" * 52
+
+
+def test_flags_have_the_values_that_the_protocol_says() -> None:
+    assert {flag.name: flag.value for flag in Flag} == {"HEARD": 1, "WANT": 2, "SELECTED": 4, "READY": 8, "BYE": 16}
+
+
+def test_a_packet_is_made_of_tag_masked_counter_and_ciphertext() -> None:
+    def keyed(label: bytes) -> bytes:
+        return hashlib.blake2s(label, key=SECRET).digest()
+
+    sealer = Sealer(SECRET)
+    sealer.next_counter = 0x12345
+    packet = sealer.seal(bytes(PLAINTEXT_LENGTH))
+    tag, masked, ciphertext = packet[:8], packet[8:16], packet[16:]
+    assert tag == hashlib.blake2s((1).to_bytes(8), key=keyed(b"tag"), digest_size=8).digest()
+    mask = hashlib.blake2s(ciphertext[:16], key=keyed(b"mask"), digest_size=8).digest()
+    assert bytes(a ^ b for a, b in zip(masked, mask, strict=True)) == (0x12345).to_bytes(8)
+    aead = ChaCha20Poly1305(keyed(b"aead"))
+    assert aead.decrypt(bytes(4) + (0x12345).to_bytes(8), ciphertext, tag) == bytes(PLAINTEXT_LENGTH)
+
+
+def test_tags_of_epochs_long_gone_are_not_kept() -> None:
+    sealer, opener = Sealer(SECRET), Opener(SECRET)
+    for epoch in range(50):
+        sealer.next_counter = epoch << 16
+        assert opener.open(sealer.seal(b"hello")) is not None
+    assert len(opener._keys._tags) <= 5
+    assert len(sealer._keys._tags) <= 5

@@ -120,6 +120,16 @@ def test_intervals_grow_to_the_last_and_stay_there(low: bool, intervals: tuple[f
         assert wait - 1e-9 <= expected * (1 + JITTER)
 
 
+def test_to_begin_again_is_to_begin_with_the_shortest_interval() -> None:
+    it = path(REFLEXIVE, IPV4, None)
+    for _ in range(2):
+        it.begin(0.0)
+        assert it.next_send == 0.0
+        for interval in CHECKS:
+            it.schedule(0.0, lambda length: bytes([127]) * length, low=False)
+            assert it.next_send == pytest.approx(interval, rel=0.01)
+
+
 def test_primes_come_well_within_the_life_of_an_unanswered_mapping() -> None:
     assert all(later - earlier < 15.0 for earlier, later in pairwise(times(low=True, luck=255)))
 
