@@ -168,7 +168,7 @@ class Puncher:
             raise MediatorError("no mediator is configured", hint="Name one with --mediator URL, or in config.toml.")
         self._accepts = True
         options = await self._options(tuple(self.settings.mediators))
-        self._standby = Standby(lambda: self._gatherer(options), usable_interfaces)
+        self._standby = Standby(lambda hops: self._gatherer(options, hops), usable_interfaces)
         self._on_event(Waiting(mediators=self._post_office.count))
         failed = asyncio.create_task(self._post_office.failed.wait())
         arrival: asyncio.Task[Session] | None = None
@@ -220,7 +220,7 @@ class Puncher:
         await session.closed()
         self._sessions.pop(session_id, None)
 
-    def _gatherer(self, options: AgentOptions) -> Gatherer:
+    def _gatherer(self, options: AgentOptions, hops: int) -> Gatherer:
         """Makes the gatherer of an acceptor that waits."""
         return Gatherer(
             options.servers,
@@ -228,7 +228,7 @@ class Puncher:
             os.urandom,
             bind_host=options.bind_host,
             bind_port=self._free_port(),
-            hops=options.hops,
+            hops=options.hops or hops,
             deadline=options.gather_deadline,
         )
 
