@@ -46,12 +46,12 @@ def can_make_namespaces() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the many worlds of tests/sim as slow, and skips what this machine cannot run.
+    """Marks whole worlds, servers and attackers as slow, and skips what this machine cannot run.
 
     In CI the hook below makes such a skip a failure.
     """
     for item in items:
-        if item.path.parent.name == "sim":
+        if item.path.parent.name in {"hub", "security", "sim"}:
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("lab") and not can_make_namespaces():
             item.add_marker(pytest.mark.skip(reason="needs root on Linux"))
