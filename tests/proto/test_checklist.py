@@ -134,8 +134,10 @@ def test_it_sends_fully_once_it_is_told_that_the_peer_has_sent() -> None:
     talk = Conversation()
     talk.bob.begin([candidate(ALICE)], {0: False}, 0.0, low_ttl=4)
     talk.run(1.0)
-    talk.bob.send_fully(talk.now)
     before = len(talk.sent)
+    talk.bob.send_fully(talk.now)
+    talk.run(0.0)
+    assert len(talk.sent) == before + 1, "at once, and not when the next prime is due"
     talk.run(5.0)
     assert {packet[2].ttl for packet in talk.sent[before:]} == {None}
 
@@ -149,6 +151,21 @@ def test_to_be_told_twice_changes_nothing() -> None:
     talk.bob.send_fully(talk.now)
     talk.run(0.01)
     assert len(talk.sent) == before
+
+
+def test_the_echo_is_the_highest_counter_heard_whatever_comes_late() -> None:
+    talk = Conversation().start().agree()
+    talk.alice.check(talk.now)
+    talk.alice.check(talk.now)
+    early, late = talk.alice.datagrams_to_send(talk.now)
+    for transmit in (late, early):
+        assert talk.bob.receive_datagram(transmit.data, ALICE, talk.now, 0)
+    answer = talk.bob.datagrams_to_send(talk.now)[-1]
+    opened = Opener(SECRETS[1]).open(answer.data)
+    newest = Opener(SECRETS[0]).open(late.data)
+    assert opened is not None
+    assert newest is not None
+    assert decode_punch(opened[1]).echo == newest[0]
 
 
 # Which path.
@@ -250,6 +267,7 @@ def test_a_packet_that_was_overtaken_does_not_take_the_session_back() -> None:
 @pytest.mark.parametrize("loss", [0.0, 0.3])
 def test_ready_is_told_until_it_is_known(loss: float) -> None:
     talk = Conversation(loss=loss, seed=3).start().agree()
+    talk.run(5.0)
     talk.bob.set_ready(talk.now)
     assert talk.run(20.0, until=lambda: talk.bob.is_ready_known)
     assert talk.alice.peer_ready

@@ -350,6 +350,15 @@ def _update_of_type(letters: Letters, kind: OfferType) -> Envelope:
     return replace(plain, body=counter + sealed)
 
 
+def test_our_own_update_before_the_accept_is_a_fault_of_ours() -> None:
+    letters = Letters()
+    letters.invite()
+    with pytest.raises(ValueError, match="keys"):
+        letters.update()
+    with pytest.raises(ValueError, match="inviter"):
+        letters.alice.seal(offer(OfferType.ACCEPT, ALICE), int(WALL + LIFETIME))
+
+
 def test_an_update_before_the_accept_is_refused() -> None:
     letters = Letters()
     invite = letters.invite()
