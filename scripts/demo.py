@@ -114,7 +114,7 @@ def two_hosts() -> Iterator[tuple[Start, Start, Mapping[str, str]]]:
     from holepunch.testing.netlab import Lab
 
     with Lab(rtt=RTT) as lab:
-        sites = lab.site("eim-apdf"), lab.site("strict")
+        sites = lab.site("eim-apdf"), lab.site("clash")
         hosts = [site.host() for site in sites]
         title(f"Two hosts, each behind a NAT of the Linux kernel, {RTT * 1000:.0f} ms apart")
         for name, site, host in zip(COLOURS, sites, hosts, strict=True):
