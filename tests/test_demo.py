@@ -29,8 +29,9 @@ def demo(path: str) -> str:
 def test_without_a_laboratory_the_hosts_are_on_loopback() -> None:
     said = demo(str(VENV))  # where there is neither ip nor nft
     assert "the two hosts are two processes on loopback" in said
-    # UDP: on a busy machine the first ping may be there before the other command is.
-    assert said.count("remote answered in") >= 1
+    # At hand-over nobody can tell when the acceptor's command has bound: on a busy machine the first ping may
+    # be too early.  The next one comes a second later, so no other may be lost.
+    assert said.count("remote answered in") >= 4
     assert "the command ran on both hosts" in said
 
 
