@@ -75,7 +75,9 @@ class Standby:
                     if isinstance(event, MappingChanged):
                         break
                     if gatherer.is_done:
-                        if not self._known_hops():
+                        # A 1 is not remembered: it may come from a port on which an older flow was still
+                        # alive, and it would leave every session of ten minutes without priming.
+                        if gatherer.hops > 1 and not self._known_hops():
                             self._measured = self._network, gatherer.hops, driver.now
                         gatherer.keep_alive(driver.now)
                         driver.wake()

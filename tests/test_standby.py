@@ -44,6 +44,16 @@ async def test_the_next_socket_is_gathered_without_measuring_the_hops_again() ->
     assert network.given[:2] == [0, 3]
 
 
+async def test_a_single_hop_is_measured_again_each_time_since_it_may_be_wrong() -> None:
+    network = Network()
+    network.measures = 1
+    standby = Standby(network.make, lambda: network.interfaces)
+    await taken(standby)
+    await taken(standby)
+    await standby.close()
+    assert network.given[:2] == [0, 0]
+
+
 async def test_on_another_network_it_is_gathered_and_measured_anew() -> None:
     network = Network()
     standby = Standby(network.make, lambda: network.interfaces)
